@@ -1,0 +1,1 @@
+"""Resolute: person re-identification across camera resolutions."""

@@ -1,0 +1,105 @@
+"""Entry point of the command ``resolute``: find the verb, word the errors, set the exit code.
+
+Exit codes: 0 done, 1 a bug (with traceback), 2 the user's mistake (one line), 130 interrupted.
+No torch is loaded before a verb needs it.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from resolute.core.config import unknown_name
+from resolute.core.errors import ReidError
+
+VERBS: dict[str, str] = {
+    "quickstart": "draw data, train Baseline and FTWA on the CPU, evaluate, print one table",
+    "train": "train a method on a data set",
+    "evaluate": "score runs, or anybody's embeddings, under a named protocol",
+    "recipes": "list methods, data sets and what each recipe sets",
+    "describe": "print parameters, MACs and shapes of a run or backbone",
+    "convert": "turn a weight file (Torchreid, FastReID, ours) into a run folder",
+    "mlr": "build or verify a multi-low-resolution data set on disk",
+    "datasets": "check a data set folder against the published counts",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and leave with exit code 2.
+
+        Args:
+            message: what is wrong.
+        """
+        fail(message)
+
+
+def fail(message: str) -> NoReturn:
+    """Report the user's mistake in one line and leave with exit code 2.
+
+    Args:
+        message: what is wrong and what to do.
+    """
+    print(f"resolute: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: words after the program's name; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from resolute import __version__
+
+        print(f"resolute {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        fail(unknown_name("command", verb, list(VERBS)) + " (resolute --help lists all)")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    module = importlib.import_module(f"resolute.cli.{verb}")
+    try:
+        parser = Parser(prog=f"resolute {verb}", description=VERBS[verb], allow_abbrev=False)
+        code: int = module.run(parser, rest)
+    except ReidError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("resolute: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) left: not an error. Silence the flush at exit as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _overview() -> str:
+    width = max(len(verb) for verb in VERBS)
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "resolute: person re-identification across camera resolutions",
+            "",
+            "usage: resolute COMMAND [options]    (resolute COMMAND --help explains each)",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

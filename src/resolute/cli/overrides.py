@@ -1,0 +1,89 @@
+"""Command-line words of the form ``--section.field value`` as settings."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resolute.core.config import explain, unknown_name, walk
+from resolute.core.errors import ConfigError
+
+
+def parse_overrides(words: Sequence[str], *, flags: Sequence[str]) -> dict[str, str]:
+    """Read the words that the verb's own parser left over.
+
+    Args:
+        words: for example ``["--data.root", "viper", "--method.flip=true"]``.
+        flags: the verb's own options, for the message about an unknown one.
+
+    Returns:
+        Text by dotted path.
+
+    Raises:
+        ConfigError: if a word is no option, or an option has no value.
+    """
+    overrides: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"unexpected word {word!r}: settings read --section.field value")
+        path, has_value, value = word[2:].partition("=")
+        if "." not in path:
+            raise ConfigError(unknown_name("option", f"--{path}", list(flags)))
+        if not has_value:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"--{path}: expected a value, for example --{path}=VALUE")
+            value = rest.pop(0)
+        overrides[path.replace("-", "_")] = value
+    return overrides
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file as dotted paths.
+
+    Args:
+        path: the file; tables are sections.
+
+    Returns:
+        Values by dotted path.
+
+    Raises:
+        ConfigError: if the file is missing or not TOML.
+    """
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read settings {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    return dict(_flatten(tables, ""))
+
+
+def _flatten(tables: dict[str, Any], where: str) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            flat += _flatten(value, f"{where}{key}.")
+        else:
+            flat.append((f"{where}{key}", value))
+    return flat
+
+
+def settings_help(config: Any, *, title: str) -> str:
+    """List every setting with its default and its source.
+
+    Args:
+        config: the settings whose values are the defaults.
+        title: heading.
+
+    Returns:
+        Text for the end of ``--help``.
+    """
+    values = dict(walk(config))
+    lines = [title]
+    for path, text in explain(config):
+        value = values[path]
+        shown = ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
+        lines.append(f"  --{path} {shown or chr(34) * 2}\n        {text}")
+    return "\n".join(lines)

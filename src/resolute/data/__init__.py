@@ -1,0 +1,1 @@
+"""Read data sets, lose resolution in one place, and feed batches."""

@@ -1,0 +1,161 @@
+"""From settings to the records of one benchmark: read, degrade, hold out, merge.
+
+Torch-free, because the settings are shown by ``--help``.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from resolute.core.config import unknown_name
+from resolute.core.errors import ConfigError
+from resolute.core.rng import Stream, Streams
+from resolute.core.types import Record, Resolution, Split
+from resolute.data import synthetic
+from resolute.data.catalogue import DATASETS, find_dataset, merge
+from resolute.data.manifest import read_manifest
+from resolute.data.mlr import MlrPolicy, build
+from resolute.data.synthetic import SyntheticConfig
+
+MLR = "mlr-"
+# A folder that `resolute mlr build` wrote.
+WRITTEN = "mlr-folder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is read, and which images are LR.
+
+    Attributes:
+        name: data set; with `mlr-` in front, its multi-low-resolution benchmark; `mlr-folder` is
+            a folder written by `resolute mlr build`.
+        root: folder of the data set; every usual spelling is accepted.
+        trial: which of the data set's splits, counted from 0.
+        seed: fixes splits, rates and gallery draws; apart from `train.seed`, so that runs with
+            different seeds are scored on the same images.
+        validation: number of training identities held out, which then take the place of the
+            test identities; 0 scores the test identities. Choices are made with this [ours].
+        also_train: further sources as NAME=ROOT, whose training records join.
+        cache: folder for decoded pixels; the user's cache folder when empty.
+        mlr: which images lose how much resolution.
+        synthetic: what to draw, for the data set `synthetic`.
+    """
+
+    name: str = "mlr-viper"
+    root: str = ""
+    trial: int = 0
+    seed: int = 0
+    validation: int = 0
+    also_train: tuple[str, ...] = ()
+    cache: str = ""
+    mlr: MlrPolicy = field(default_factory=MlrPolicy)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("trial", "seed", "validation"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"data.{name}: expected >= 0, got {getattr(self, name)}")
+
+
+def benchmark_names() -> list[str]:
+    """List what ``data.name`` may be."""
+    bases = [*DATASETS, "synthetic"]
+    return [*bases, *(MLR + name for name in bases), WRITTEN]
+
+
+def open_split(config: DataConfig) -> Split:
+    """Read the records that settings ask for.
+
+    Args:
+        config: data set, root, trial, policy.
+
+    Returns:
+        Training, query and gallery records; notes say what is missing or was held out.
+
+    Raises:
+        ConfigError: if the name is unknown, the root is missing, or the trial does not exist.
+        DatasetError: if the data set cannot be read.
+    """
+    split = _open_one(config, config.name, config.root)
+    if config.validation:
+        split = hold_out(split, config.validation, streams=Streams(config.seed))
+    others = []
+    for source in config.also_train:
+        name, has_root, root = source.partition("=")
+        if not has_root:
+            raise ConfigError(f"data.also_train: expected NAME=ROOT, got {source!r}")
+        others.append(_open_one(replace(config, trial=0), name, root))
+    return merge([split, *others]) if others else split
+
+
+def _open_one(config: DataConfig, name: str, root: str) -> Split:
+    if name not in benchmark_names():
+        raise ConfigError(unknown_name("data set", name, benchmark_names()))
+    streams = Streams(config.seed)
+    if name == WRITTEN:
+        return read_manifest(_folder(name, root))
+    base = name.removeprefix(MLR)
+    policy = config.mlr
+    if base == "synthetic":
+        split = synthetic.read(config.synthetic, trial=config.trial, streams=streams)
+        lr_camid: int | None = 1
+    else:
+        info = find_dataset(base)
+        if config.trial >= info.num_trials:
+            raise ConfigError(f"data.trial: {base} has trials 0..{info.num_trials - 1}")
+        split = info.read(_folder(name, root), trial=config.trial, streams=streams)
+        lr_camid = info.lr_camid
+    if not name.startswith(MLR):
+        return split
+    if policy.lr_view == "fixed" and not policy.lr_camids:
+        if lr_camid is None:
+            raise ConfigError(
+                f"{base} has no usual LR camera: name one with data.mlr.lr_camids (from 0)"
+            )
+        policy = replace(policy, lr_camids=(lr_camid,))
+    return build(split, policy, streams=streams)
+
+
+def _folder(name: str, root: str) -> Path:
+    if not root:
+        raise ConfigError(f"data.root: {name} needs the folder of the data set")
+    return Path(root).expanduser()
+
+
+def hold_out(split: Split, num_identities: int, *, streams: Streams) -> Split:
+    """Score training identities in place of the test identities.
+
+    Args:
+        split: a split whose training records have HR and LR images.
+        num_identities: how many training identities to take away.
+        streams: source of the draw.
+
+    Returns:
+        The split with the LR images of the held-out identities as query and their HR images as
+        gallery. No test identity is left in it.
+
+    Raises:
+        ConfigError: if fewer identities have both HR and LR images, or none would be left.
+    """
+    seen: dict[int, set[Resolution]] = {}
+    for r in split.train:
+        seen.setdefault(r.pid, set()).add(r.resolution)
+    both = sorted(pid for pid, found in seen.items() if {Resolution.HR, Resolution.LR} <= found)
+    if len(both) <= num_identities:
+        raise ConfigError(
+            f"data.validation: {split.name} has {len(both)} training identities with HR and LR "
+            f"images, cannot hold out {num_identities}"
+        )
+    order = streams.numpy(Stream.SPLIT, "validation", num_identities).permutation(len(both))
+    held = {both[i] for i in order[:num_identities]}
+
+    def of(resolution: Resolution) -> tuple[Record, ...]:
+        return tuple(r for r in split.train if r.pid in held and r.resolution is resolution)
+
+    return replace(
+        split,
+        name=f"{split.name}/validation={num_identities}",
+        train=tuple(r for r in split.train if r.pid not in held),
+        query=of(Resolution.LR),
+        gallery=of(Resolution.HR),
+        notes=(*split.notes, f"{num_identities} training identities take the test's place"),
+    )

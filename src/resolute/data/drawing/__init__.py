@@ -1,0 +1,1 @@
+"""Draw pedestrians and streets with numpy and Pillow, for the data set ``synthetic``."""

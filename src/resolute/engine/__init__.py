@@ -1,0 +1,1 @@
+"""Train: configuration, loop, checkpoints."""

@@ -1,0 +1,210 @@
+"""One update of one phase: select its parameters, add up its losses, step its optimiser."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from resolute.core.errors import ConfigError
+from resolute.core.images import Batch
+from resolute.engine.config import TrainConfig
+from resolute.engine.distributed import Step, StepModule, World, wrap_step
+from resolute.engine.optimiser import build_optimiser, check_groups
+from resolute.engine.schedule import epoch_at
+from resolute.methods.contract import Method, ParameterGroup, Phase
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(slots=True, kw_only=True)
+class PhaseRun:
+    """A phase at work.
+
+    Attributes:
+        phase: what it is.
+        groups: its parameters.
+        optimiser: moves them; one torch parameter group per group.
+        step: computes its losses; DDP among several processes.
+        rest: parameters of the other phases, which must not gather gradients here.
+        amp_device: kind of device to autocast on.
+        has_amp: whether the forward pass runs in bf16 where torch deems it safe.
+        keeps_frozen: whether frozen parameters get a gradient all the same and lose it before
+            the optimiser sees it: DDP waits for every parameter it was built with.
+    """
+
+    phase: Phase
+    groups: Sequence[ParameterGroup]
+    optimiser: torch.optim.Optimizer
+    step: Step
+    rest: Sequence[nn.Parameter]
+    amp_device: str
+    has_amp: bool
+    keeps_frozen: bool
+
+    def is_active(self, epoch: int, epochs: int) -> bool:
+        """Tell whether the phase works in an epoch.
+
+        Args:
+            epoch: from 0.
+            epochs: epochs in the run.
+        """
+        return epoch_at(self.phase.first, epochs) <= epoch < epoch_at(self.phase.last, epochs)
+
+    def select(self, epoch: int) -> None:
+        """Let gradients flow to this phase's parameters alone, and not to frozen ones.
+
+        Args:
+            epoch: from 0.
+        """
+        for parameter in self.rest:
+            parameter.requires_grad_(False)
+        for group in self.groups:
+            is_needed = self.keeps_frozen or epoch >= group.frozen_epochs
+            for _, parameter in group.parameters:
+                parameter.requires_grad_(is_needed)
+
+    def autocast(self) -> torch.autocast:
+        """Return the block in which losses are computed: bf16 where torch deems it safe, or not."""
+        return torch.autocast(self.amp_device, dtype=torch.bfloat16, enabled=self.has_amp)
+
+    def update(self, batch: Batch, *, epoch: int, factor: float) -> dict[str, Tensor]:
+        """Make one optimiser step.
+
+        Frozen parameters have no gradient when the optimiser steps: neither they nor their
+        moments move, and no decay acts on them.
+
+        Args:
+            batch: on the method's device.
+            epoch: from 0.
+            factor: multiplies the phase's learning rate.
+
+        Returns:
+            Loss terms by name, without graph.
+
+        Raises:
+            ConfigError: if the method returns no loss terms for this phase.
+        """
+        self.select(epoch)
+        base = self.phase.optimiser.learning_rate * factor
+        for settings, group in zip(self.optimiser.param_groups, self.groups, strict=True):
+            settings["lr"] = base * group.learning_rate_factor
+        with self.autocast():
+            losses = self.step(batch, self.phase.name)
+        if not losses:
+            raise ConfigError(f"phase {self.phase.name}: the method returned no loss terms")
+        torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+        self._prepare_gradients(epoch)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _prepare_gradients(self, epoch: int) -> None:
+        moving: list[nn.Parameter] = []
+        for group in self.groups:
+            for _, parameter in group.parameters:
+                if epoch < group.frozen_epochs:
+                    parameter.grad = None
+                else:
+                    moving.append(parameter)
+        if self.phase.optimiser.clip_norm:
+            nn.utils.clip_grad_norm_(moving, self.phase.optimiser.clip_norm)
+
+
+def start_phases(
+    method: nn.Module,
+    *,
+    config: TrainConfig,
+    world: World,
+    device: torch.device,
+    has_unused_parameters: bool,
+) -> list[PhaseRun]:
+    """Build optimiser and step of every phase; the method is on its device already.
+
+    Args:
+        method: keeps the contract.
+        config: epochs, amp and compile.
+        world: this process's place.
+        device: where the method is.
+        has_unused_parameters: see :func:`resolute.engine.distributed.wrap_step`.
+
+    Returns:
+        Phases in the method's order.
+
+    Raises:
+        ConfigError: if the method does not keep the contract, a parameter belongs to no phase or
+            to two, or a phase never works or has nothing to move in an epoch.
+    """
+    if not isinstance(method, Method):
+        raise ConfigError(
+            f"{type(method).__name__}: expected input_spec, phases, parameter_groups, losses and "
+            "embed, see resolute.methods.contract"
+        )
+    groups = {phase.name: method.parameter_groups(phase) for phase in method.phases}
+    check_groups(method, groups)
+    for phase in method.phases:
+        _check_epochs(phase, groups[phase.name], config.epochs)
+    module = StepModule(method)
+    runs = []
+    for phase in method.phases:
+        run = PhaseRun(
+            phase=phase,
+            groups=groups[phase.name],
+            optimiser=build_optimiser(phase.optimiser, groups[phase.name]),
+            step=module,
+            rest=[
+                p
+                for other, members in groups.items()
+                for group in members
+                for _, p in group.parameters
+                if other != phase.name
+            ],
+            amp_device=device.type,
+            has_amp=config.amp,
+            keeps_frozen=world.size > 1,
+        )
+        run.select(epoch=0)
+        step = wrap_step(module, world, device, has_unused_parameters=has_unused_parameters)
+        run.step = torch.compile(step) if config.compile else step
+        runs.append(run)
+    return runs
+
+
+def set_modes(method: nn.Module, runs: Sequence[PhaseRun], epoch: int) -> None:
+    """Put the method in training mode, and frozen batch norms in evaluation mode.
+
+    A frozen layer is to stay what it was when it was pre-trained: its running statistics do not
+    move, and it normalises by them (as `fixbase_epoch` of Torchreid) [ours].
+
+    Args:
+        method: the method.
+        runs: its phases.
+        epoch: from 0.
+    """
+    method.train()
+    frozen = {
+        id(parameter)
+        for run in runs
+        for group in run.groups
+        if epoch < group.frozen_epochs
+        for _, parameter in group.parameters
+    }
+    for module in method.modules():
+        own = [id(parameter) for parameter in module.parameters(recurse=False)]
+        if isinstance(module, _BATCH_NORMS) and own and frozen.issuperset(own):
+            module.eval()
+
+
+def _check_epochs(phase: Phase, groups: Sequence[ParameterGroup], epochs: int) -> None:
+    first, last = epoch_at(phase.first, epochs), epoch_at(phase.last, epochs)
+    if first == last:
+        raise ConfigError(
+            f"phase {phase.name}: works from {phase.first:g} to {phase.last:g} of the run, which "
+            f"is no whole epoch of {epochs}; raise train.epochs"
+        )
+    frozen = min(group.frozen_epochs for group in groups)
+    if frozen > first:
+        raise ConfigError(
+            f"phase {phase.name}: every parameter is frozen until epoch {frozen}; lower "
+            "optimiser.frozen_epochs"
+        )

@@ -1,0 +1,84 @@
+"""Every method by name, and how it is built from settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from resolute.core.config import from_mapping, to_mapping
+from resolute.core.rng import Stream, Streams
+from resolute.core.types import InputSpec
+from resolute.methods.config import FTWAConfig, OptimiserConfig, ScheduleConfig
+from resolute.methods.contract import Phase
+from resolute.methods.ftwa import FTWA
+from resolute.methods.variants import VARIANTS
+from resolute.models.backbone import build_backbone
+from resolute.models.config import ModelConfig
+from resolute.models.two_stream import TwoStream
+from resolute.models.weights import load_weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """Everything a method is built from.
+
+    Attributes:
+        name: method as in `METHODS`.
+        model: backbone, start weights and input size.
+        method: the method's own settings.
+        optimiser: how weights move.
+        schedule: how the learning rate changes.
+        num_identities: number of training identities I.
+        height_reference: median native height of HR training images in pixels.
+    """
+
+    name: str
+    model: ModelConfig
+    method: FTWAConfig
+    optimiser: OptimiserConfig
+    schedule: ScheduleConfig
+    num_identities: int
+    height_reference: float
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what a model file stores to be built again."""
+        return to_mapping(self)
+
+    @classmethod
+    def of(cls, mapping: dict[str, Any]) -> "Blueprint":
+        """Read what :meth:`to_mapping` gave.
+
+        Args:
+            mapping: nested dictionaries.
+        """
+        return from_mapping(cls, mapping)
+
+
+def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
+    """Build FTWA or one of its variants.
+
+    Args:
+        blueprint: what to build.
+        streams: gives the initial weights.
+
+    Returns:
+        The method, and one line on which start weights matched.
+    """
+    model = blueprint.model
+    with streams.torch_default(Stream.INITIALISATION):
+        backbone = build_backbone(model)
+        report = (
+            load_weights(backbone, model.weights).summary() if model.weights else "random start"
+        )
+        method = FTWA(
+            TwoStream(backbone, two_encoders=blueprint.method.encoders == 2),
+            blueprint.method,
+            input_spec=InputSpec(height=model.height, width=model.width),
+            phase=Phase(name="main", optimiser=blueprint.optimiser, schedule=blueprint.schedule),
+            num_identities=blueprint.num_identities,
+            height_reference=blueprint.height_reference,
+            is_pretrained=bool(model.weights),
+        )
+    return method, report
+
+
+METHODS: dict[str, Callable[..., tuple[FTWA, str]]] = dict.fromkeys(VARIANTS, build_ftwa)

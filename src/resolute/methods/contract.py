@@ -1,0 +1,117 @@
+"""The one contract that every method keeps.
+
+Engine, evaluation and everything after them know a method by these members alone. An object
+from elsewhere that keeps the contract trains and evaluates here without a fork.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from resolute.core.errors import ConfigError
+from resolute.core.images import Batch, Images
+from resolute.core.types import Embedding, InputSpec
+from resolute.methods.config import OptimiserConfig, ScheduleConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One of the updates a method alternates between, with its own optimiser and schedule.
+
+    Attributes:
+        name: unique within the method, for example ``main`` or ``generator``.
+        optimiser: how its weights move.
+        schedule: how its learning rate changes.
+        updates_per_step: optimiser steps on each batch.
+        first: fraction of the run at which the phase begins, 0 <= first < last.
+        last: fraction of the run at which it ends, last <= 1.
+    """
+
+    name: str
+    optimiser: OptimiserConfig
+    schedule: ScheduleConfig
+    updates_per_step: int = 1
+    first: float = 0.0
+    last: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.updates_per_step < 1 or not 0 <= self.first < self.last <= 1:
+            raise ConfigError(
+                f"phase {self.name}: expected updates >= 1 and 0 <= first < last <= 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that share learning rate, decay and freezing.
+
+    Attributes:
+        name: unique within the phase; names the group in checkpoints.
+        parameters: named parameters.
+        learning_rate_factor: multiplies the phase's learning rate.
+        weight_decay: L2 decay.
+        frozen_epochs: number of first epochs in which these parameters do not move.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, nn.Parameter], ...]
+    learning_rate_factor: float = 1.0
+    weight_decay: float = 0.0
+    frozen_epochs: int = 0
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A method: a torch module that trains by named losses and embeds images.
+
+    Attributes:
+        input_spec: how pixels become its input; travels with the weights.
+        phases: its updates, in the order of one step.
+    """
+
+    input_spec: InputSpec
+    phases: tuple[Phase, ...]
+
+    def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
+        """List what a phase updates; every trainable parameter belongs to exactly one phase."""
+
+    def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
+        """Compute the named, already weighted loss terms of a batch; the engine adds them up."""
+
+    def embed(self, images: Images) -> Embedding:
+        """Embed native-size images on the module's device, without gradients, in eval mode."""
+
+
+def grouped(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    optimiser: OptimiserConfig,
+    *,
+    pretrained: frozenset[str],
+) -> list[ParameterGroup]:
+    """Sort parameters into new and pre-trained, decayed as weight or as bias.
+
+    Args:
+        named_parameters: all parameters of a phase.
+        optimiser: gives factors, decays and frozen epochs.
+        pretrained: names of parameters that start from weights.
+
+    Returns:
+        Up to four groups, none of them empty.
+    """
+    members: dict[tuple[bool, bool], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter in named_parameters:
+        if parameter.requires_grad:
+            is_bias = parameter.ndim <= 1
+            members.setdefault((name in pretrained, is_bias), []).append((name, parameter))
+    return [
+        ParameterGroup(
+            name=f"{'pretrained' if is_pretrained else 'new'}.{'bias' if is_bias else 'weight'}",
+            parameters=tuple(parameters),
+            learning_rate_factor=optimiser.pretrained_factor if is_pretrained else 1.0,
+            weight_decay=optimiser.bias_decay if is_bias else optimiser.weight_decay,
+            frozen_epochs=optimiser.frozen_epochs if is_pretrained else 0,
+        )
+        for (is_pretrained, is_bias), parameters in sorted(members.items())
+    ]

@@ -1,0 +1,375 @@
+"""FTWA and the variants of its Table 2: one class with fewer or more parts.
+
+======================  ==========================================================
+paper                   here
+======================  ==========================================================
+I_HR, I_LR, I'_LR       ``images_hr``, ``images_lr``, ``images_lr_syn`` (`Batch`)
+E_H, E_L, E_ID          ``network.encoder_hr``, ``.encoder_lr``, ``.encoder_id``
+F_HR, F_LR, F'_LR       ``features_hr``, ``features_lr``, ``features_lr_syn``
+T                       ``raft``
+F'_HR = T(F_LR)         ``features_hr_syn``
+v = GAP(F)              ``embeddings_hr`` (v_HR, then v'_HR), ``embeddings_lr`` (v_LR, then v'_LR)
+W_HR, W_LR; w           ``space_hr.evaluator``, ``space_lr.evaluator``; ``quality``
+C_HR, C_LR; f           ``space_hr.classifier``, ``space_lr.classifier``; ``logits``
+lambda_1, _2, _3        ``weight_identity``, ``weight_triplet``, ``weight_raft``
+======================  ==========================================================
+
+Letters: P pairs of a HR and a LR image, N images, S spaces, D embedding, C, h, w feature map.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR, Batch, Images
+from resolute.core.types import Embedding, InputSpec
+from resolute.data.degrade import to_input
+from resolute.losses.identity import identity_terms, pair_weighted_mean
+from resolute.losses.reconstruction import feature_l1
+from resolute.losses.triplet import self_weighted_triplet_loss, triplet_terms
+from resolute.methods.config import FTWAConfig
+from resolute.methods.contract import ParameterGroup, Phase, grouped
+from resolute.models.raft import RAFT
+from resolute.models.swa import BNNeck, Classifier, QualityEvaluator
+from resolute.models.two_stream import TwoStream
+
+# An image of unknown resolution is LR below h_ref / 1.5; within 10 % of that border it takes
+# both routes [ours].
+LR_HEIGHT_RATIO = 1.5
+BORDER_RATIO = 1.1
+QUALITY_MOMENTUM = 0.05
+
+
+class FTWA(nn.Module):
+    """Two-stream network with feature transformation and self-weighted attention [FTWA].
+
+    Attributes:
+        input_spec: how pixels become input.
+        phases: one phase, ``main``.
+        config: which parts there are, and their constants.
+        network: E_H, E_L, E_ID and pooling.
+        raft: T; the identity where the variant leaves it out, absent with one space.
+        quality_mean: running mean of the quality per role (HR, LR image) and space, shape (2, 2).
+        height_reference: h_ref, median native height of HR training images, in pixels.
+    """
+
+    quality_mean: Tensor
+    height_reference: Tensor
+
+    def __init__(
+        self,
+        network: TwoStream,
+        config: FTWAConfig,
+        *,
+        input_spec: InputSpec,
+        phase: Phase,
+        num_identities: int,
+        height_reference: float,
+        is_pretrained: bool,
+    ) -> None:
+        super().__init__()
+        self.input_spec = input_spec
+        self.phases = (phase,)
+        self.config = config
+        self.network = network
+        self._is_pretrained = is_pretrained
+        self.space_hr = _Space(network, config, num_identities)
+        if config.spaces == 2:
+            self.space_lr = _Space(network, config, num_identities)
+            self.raft = _build_transform(network.feature_channels, config)
+        self.register_buffer("quality_mean", torch.full((2, 2), 0.5))
+        self.register_buffer("height_reference", torch.tensor(float(height_reference)))
+
+    # ------------------------------------------------------------------ training
+
+    def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
+        """List all parameters; those of a network that starts from weights form their own groups.
+
+        Args:
+            phase: the one phase.
+        """
+        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        started = frozenset(n for n, _ in named if n.startswith("network."))
+        return grouped(
+            named, phase.optimiser, pretrained=started if self._is_pretrained else frozenset()
+        )
+
+    def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:  # noqa: ARG002 (one phase)
+        """Compute the weighted terms of [FTWA eq. 8].
+
+        E_ID sees HR images, LR images and twins in one call, and so does the head with all
+        vectors: batch statistics are those of the mixture that is met at test time [assumed].
+
+        Args:
+            batch: P HR images, their twins and P LR images.
+            phase: the one phase.
+
+        Returns:
+            ``identity``, ``triplet`` and, with two spaces, ``raft``: scalars.
+        """
+        config = self.config
+        images_lr = batch.images_lr
+        if config.twins:
+            images_lr = torch.cat([batch.images_lr, batch.images_lr_syn])
+        features = self.network.maps(batch.images_hr, images_lr)  # HR, LR, twins: (3P, C, h, w)
+        if config.spaces == 1:
+            return self._one_space_losses(features, batch)
+        num_pairs = len(batch.labels)
+        features_hr, features_lr, features_lr_syn = features.split(num_pairs)
+        transformed = self.raft(features[num_pairs:])
+        features_hr_syn, restored = transformed.split(num_pairs)  # T(F_LR), T(F'_LR)
+        embeddings_hr, embeddings_lr = (
+            self.network.pool(
+                torch.cat([features_hr, features_hr_syn, features_lr, features_lr_syn])
+            )
+            .float()
+            .chunk(2)  # each (2P, D)
+        )
+        terms = self._two_space_losses(embeddings_hr, embeddings_lr, batch)
+        reduction = config.raft_reduction
+        terms["raft"] = config.weight_raft * feature_l1(features_hr, restored, reduction=reduction)
+        return terms
+
+    def _two_space_losses(
+        self, embeddings_hr: Tensor, embeddings_lr: Tensor, batch: Batch
+    ) -> dict[str, Tensor]:
+        config = self.config
+        labels = batch.labels.repeat(2)
+        quality_hr, quality_hr_syn = self.space_hr.quality(embeddings_hr).chunk(2)
+        quality_lr, quality_lr_syn = self.space_lr.quality(embeddings_lr).chunk(2)
+        if self.training:
+            self._track_quality(quality_hr, quality_lr_syn, quality_hr_syn, quality_lr)
+
+        smoothing = config.label_smoothing
+        identity_hr, identity_hr_syn = identity_terms(
+            self.space_hr.logits(embeddings_hr), labels, smoothing=smoothing
+        ).chunk(2)
+        identity_lr, identity_lr_syn = identity_terms(
+            self.space_lr.logits(embeddings_lr), labels, smoothing=smoothing
+        ).chunk(2)
+        identity = pair_weighted_mean(  # [FTWA eq. 5]
+            identity_hr, identity_lr_syn, quality_hr, quality_lr_syn
+        ) + pair_weighted_mean(identity_lr, identity_hr_syn, quality_lr, quality_hr_syn)
+
+        triplet = self_weighted_triplet_loss(  # [FTWA eq. 7]
+            self._pair_terms(embeddings_hr, labels, batch.sources_hr, batch.sources_lr),
+            self._pair_terms(embeddings_lr, labels, batch.sources_lr, batch.sources_hr),
+            quality_hr * quality_hr_syn,
+            quality_lr * quality_lr_syn,
+        )
+        return {
+            "identity": config.weight_identity * identity,
+            "triplet": config.weight_triplet * triplet,
+        }
+
+    def _pair_terms(
+        self, embeddings: Tensor, labels: Tensor, sources: Tensor, sources_syn: Tensor
+    ) -> Tensor:
+        terms = triplet_terms(
+            embeddings,
+            labels,
+            torch.cat([sources, sources_syn]),
+            margin=self.config.margin,
+            mining=self.config.mining,
+        )
+        return terms.view(2, -1).mean(dim=0)  # (P,)
+
+    def _one_space_losses(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Compute cross entropy and triplet of the variants without RAFT and SWA.
+
+        Sums over HR and LR images as eq. 5 does, so that all rows share one scale.
+        """
+        config = self.config
+        num_pairs = len(batch.labels)
+        embeddings = self.network.pool(features).float()  # (2P or 3P, D)
+        labels = batch.labels.repeat(len(embeddings) // num_pairs)
+        identity = identity_terms(
+            self.space_hr.logits(embeddings), labels, smoothing=config.label_smoothing
+        ).split(num_pairs)
+        identity_hr = torch.stack([identity[0], *identity[2:]]).mean(dim=0)
+        sources = torch.cat([batch.sources_hr, batch.sources_lr, batch.sources_hr])
+        triplet = triplet_terms(
+            embeddings,
+            labels,
+            sources[: len(labels)],
+            margin=config.margin,
+            mining=config.mining,
+        )
+        return {
+            "identity": config.weight_identity * (identity_hr.mean() + identity[1].mean()),
+            "triplet": config.weight_triplet * triplet.mean(),
+        }
+
+    @torch.no_grad()
+    def _track_quality(self, hr: Tensor, lr_syn: Tensor, hr_syn: Tensor, lr: Tensor) -> None:
+        means = torch.stack([hr.mean(), lr_syn.mean(), hr_syn.mean(), lr.mean()]).view(2, 2)
+        self.quality_mean.lerp_(means, QUALITY_MOMENTUM)
+
+    # ------------------------------------------------------------------ matching
+
+    def embed(self, images: Images) -> Embedding:
+        """Describe images by one vector and one quality per space.
+
+        A HR image gives v_HR and v'_LR, the latter from its own LR version made from the native
+        pixels; a LR image gives v'_HR = GAP(T(F_LR)) and v_LR. An image of unknown resolution
+        is told by its native height, and takes both routes near the border [ours].
+
+        Args:
+            images: N images on the device of the weights.
+
+        Returns:
+            L2-normalised vectors (N, S, D), taken after the neck where there is one, and
+            qualities (N, S).
+        """
+        with torch.no_grad(), _evaluating(self):
+            vectors, quality = self._describe(images, is_flipped=False)
+            if self.config.flip:
+                mirrored, quality_mirrored = self._describe(images, is_flipped=True)
+                vectors = functional.normalize(vectors + mirrored, dim=2)
+                quality = (quality + quality_mirrored) / 2
+        return Embedding(
+            vectors=vectors.float().cpu().numpy(),
+            quality=quality.float().cpu().numpy(),
+            metric=self.config.metric,
+            fusion=self.config.fusion,
+            constant=self.config.constant,
+        )
+
+    def _describe(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+        is_hr, is_lr = self._routes(images)
+        shape = (len(images), self.config.spaces)
+        vectors = torch.zeros(*shape, self.network.embedding_dim, device=images.pixels.device)
+        quality = torch.zeros(shape, device=images.pixels.device)
+        for is_taken, describe in ((is_hr, self._describe_hr), (is_lr, self._describe_lr)):
+            index = is_taken.nonzero().flatten()
+            if len(index):
+                route_vectors, route_quality = describe(images.take(index), is_flipped=is_flipped)
+                vectors.index_add_(0, index, route_vectors.float())
+                quality.index_add_(0, index, route_quality.float())
+        num_routes = is_hr.to(quality) + is_lr.to(quality)
+        return functional.normalize(vectors, dim=2), quality / num_routes[:, None]
+
+    def _routes(self, images: Images) -> tuple[Tensor, Tensor]:
+        heights = images.native_sizes[:, 0].float()
+        border = self.height_reference / LR_HEIGHT_RATIO
+        is_unknown = (images.resolution != RESOLUTION_HR) & (images.resolution != RESOLUTION_LR)
+        is_hr = (images.resolution == RESOLUTION_HR) | (
+            is_unknown & (heights > border / BORDER_RATIO)
+        )
+        is_lr = (images.resolution == RESOLUTION_LR) | (
+            is_unknown & (heights < border * BORDER_RATIO)
+        )
+        return is_hr, is_lr
+
+    def _describe_hr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+        inputs = self._inputs(images, is_flipped=is_flipped)
+        if self.config.spaces == 1:
+            return self._one_space(self.network.pool(self.network.maps(inputs, None)))
+        rates = self.config.gallery_rates
+        twins = torch.cat(
+            [self._inputs(images, is_flipped=is_flipped, rate=rate) for rate in rates]
+        )
+        embeddings = self.network.pool(self.network.maps(inputs, twins))
+        embeddings_hr, embeddings_lr_syn = embeddings.split([len(inputs), len(twins)])
+        vectors_lr_syn = functional.normalize(self.space_lr.neck(embeddings_lr_syn), dim=1)
+        quality_lr_syn = self.space_lr.quality(embeddings_lr_syn)
+        return self._two_spaces(
+            self.space_hr.neck(embeddings_hr),
+            vectors_lr_syn.unflatten(0, (len(rates), -1)).mean(dim=0),  # (N, D)
+            self.space_hr.quality(embeddings_hr),
+            quality_lr_syn.unflatten(0, (len(rates), -1)).mean(dim=0),
+            role=0,
+        )
+
+    def _describe_lr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+        features_lr = self.network.maps(None, self._inputs(images, is_flipped=is_flipped))
+        if self.config.spaces == 1:
+            return self._one_space(self.network.pool(features_lr))
+        features_hr_syn = self.raft(features_lr)  # [FTWA eq. 3]
+        embeddings = self.network.pool(torch.cat([features_hr_syn, features_lr]))
+        embeddings_hr_syn, embeddings_lr = embeddings.chunk(2)
+        return self._two_spaces(
+            self.space_hr.neck(embeddings_hr_syn),
+            self.space_lr.neck(embeddings_lr),
+            self.space_hr.quality(embeddings_hr_syn),
+            self.space_lr.quality(embeddings_lr),
+            role=1,
+        )
+
+    def _one_space(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = functional.normalize(self.space_hr.neck(embeddings), dim=1)
+        return vectors[:, None], torch.ones_like(vectors[:, :1])
+
+    def _two_spaces(
+        self, hr: Tensor, lr: Tensor, quality_hr: Tensor, quality_lr: Tensor, *, role: int
+    ) -> tuple[Tensor, Tensor]:
+        vectors = functional.normalize(torch.stack([hr, lr], dim=1), dim=2)  # (N, 2, D)
+        if self.config.evaluator == "constant":
+            return vectors, self.quality_mean[role].expand(len(vectors), 2)
+        return vectors, torch.stack([quality_hr, quality_lr], dim=1)
+
+    def _inputs(self, images: Images, *, is_flipped: bool, rate: float = 1.0) -> Tensor:
+        rates = None
+        if not math.isclose(rate, 1.0):
+            rates = torch.full((len(images),), rate, device=images.pixels.device)
+        inputs = to_input(images, self.input_spec, rates=rates)
+        return inputs.flip(-1) if is_flipped else inputs
+
+
+class _Space(nn.Module):
+    """Neck, classifier C and evaluator W of one space [FTWA eq. 4].
+
+    W and the triplet loss read v before the neck, C and matching after it [assumed].
+    """
+
+    def __init__(self, network: TwoStream, config: FTWAConfig, num_identities: int) -> None:
+        super().__init__()
+        dim = network.embedding_dim
+        self.neck: nn.Module = BNNeck(dim) if network.uses_neck else nn.Identity()
+        self.classifier = Classifier(dim, num_identities)
+        self._detach = config.evaluator_detach
+        self.evaluator: QualityEvaluator | None = None
+        if config.spaces == 2 and config.evaluator != "ones":
+            self.evaluator = QualityEvaluator(
+                dim, hidden=config.evaluator_hidden, floor=config.evaluator_floor
+            )
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Return the identity logits, shape (N, I)."""
+        logits: Tensor = self.classifier(self.neck(embeddings))
+        return logits
+
+    def quality(self, embeddings: Tensor) -> Tensor:
+        """Return w per vector, shape (N,); 1 where there is no evaluator."""
+        if self.evaluator is None:
+            return torch.ones_like(embeddings[:, 0])
+        quality: Tensor = self.evaluator(embeddings.detach() if self._detach else embeddings)
+        return quality
+
+
+def _build_transform(channels: int, config: FTWAConfig) -> nn.Module:
+    if config.transform == "identity":
+        return nn.Identity()
+    return RAFT(
+        channels,
+        width=config.raft_width,
+        num_blocks=config.raft_blocks,
+        slope=config.raft_slope,
+        input_residual=config.raft_residual,
+        bare_tail=config.raft_bare_tail,
+        zero_tail=config.raft_zero_tail,
+    )
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)

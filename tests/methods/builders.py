@@ -1,0 +1,64 @@
+"""Small methods and batches for tests."""
+
+from dataclasses import replace
+
+import torch
+
+from resolute.core.images import Batch, Images
+from resolute.core.rng import Stream, Streams
+from resolute.methods.catalogue import METHODS, Blueprint
+from resolute.methods.config import OptimiserConfig, ScheduleConfig
+from resolute.methods.variants import VARIANTS
+from resolute.models.config import ModelConfig
+
+HEIGHT, WIDTH = 64, 32
+
+
+def small_blueprint(name="ftwa", *, num_identities=5, backbone="osnet_x0_25", **changes):
+    return Blueprint(
+        name=name,
+        model=ModelConfig(backbone=backbone, height=HEIGHT, width=WIDTH),
+        method=replace(VARIANTS[name], raft_width=16, raft_blocks=1, **changes),
+        optimiser=OptimiserConfig(learning_rate=2e-3),
+        schedule=ScheduleConfig(),
+        num_identities=num_identities,
+        height_reference=96.0,
+    )
+
+
+def small_method(name="ftwa", *, seed=0, **changes):
+    method, _ = METHODS[name](small_blueprint(name, **changes), streams=Streams(seed))
+    return method
+
+
+def random_batch(num_pairs=6, *, num_instances=2, seed=0):
+    generator = Streams(seed).torch(Stream.TIES, 1)
+
+    def pixels():
+        return torch.randn(num_pairs, 3, HEIGHT, WIDTH, generator=generator)
+
+    return Batch(
+        images_hr=pixels(),
+        images_lr=pixels(),
+        images_lr_syn=pixels(),
+        labels=torch.arange(num_pairs) // num_instances,
+        rates_lr=torch.full((num_pairs,), 2.0),
+        rates_syn=torch.full((num_pairs,), 3.0),
+        heights_hr=torch.full((num_pairs,), 96),
+        heights_lr=torch.full((num_pairs,), 32),
+        sources_hr=torch.arange(num_pairs),
+        sources_lr=torch.arange(num_pairs) + num_pairs,
+    )
+
+
+def random_images(resolutions=(0, 1, 0, 1), *, heights=None, seed=0):
+    generator = Streams(seed).torch(Stream.TIES, 2)
+    num_images = len(resolutions)
+    heights = heights or [96 if r == 0 else 32 for r in resolutions]
+    return Images(
+        pixels=torch.randint(
+            0, 256, (num_images, 3, 96, 48), generator=generator, dtype=torch.uint8
+        ),
+        native_sizes=torch.tensor([[h, h // 2] for h in heights]),
+        resolution=torch.tensor(resolutions),
+    )
