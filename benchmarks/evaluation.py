@@ -7,7 +7,7 @@
 Vectors are drawn; identities, cameras, junk and distractors have the proportions of the real set.
 Every measurement runs in a process of its own on one thread. Memory is what the process needed at
 its peak beyond what it held before (its inputs), so the distances themselves count where a
-measurement makes them. Torchreid's numba-free Python path is measured on a part of the queries
+measurement makes them. Torchreid's Python path is measured on a part of the queries
 and scaled, because the whole takes minutes.
 """
 
@@ -72,18 +72,31 @@ def draw_set(args: argparse.Namespace) -> tuple[Embedding, Labels, Embedding, La
     return query_vectors, query, draw_embedding(rng, gallery.pids, **draw), gallery
 
 
-def resident_bytes() -> int:
-    """Bytes held now (Linux), or at the peak so far (elsewhere)."""
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        return int(pages.read_text().split()[1]) * resource.getpagesize()
-    return peak_bytes()
+class Meter:
+    """Time and additional memory since it was made."""
 
+    def __init__(self) -> None:
+        self._status = Path("/proc/self/status")
+        if self._status.exists():
+            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        self._before = self._peak_bytes()
+        self._start = time.perf_counter()
 
-def peak_bytes() -> int:
-    """Bytes held at the peak of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    def result(self, rank1: float, mean_ap: float) -> dict[str, float]:
+        """Return what it took, beside the scores."""
+        return {
+            "seconds": time.perf_counter() - self._start,
+            "bytes": self._peak_bytes() - self._before,
+            "rank1": float(rank1),
+            "mean_ap": float(mean_ap),
+        }
+
+    def _peak_bytes(self) -> int:
+        if self._status.exists():
+            fields = dict(line.split(":") for line in self._status.read_text().splitlines())
+            return int(fields["VmHWM"].split()[0]) * 1024
+        # Elsewhere the peak is that of the whole life: additional memory reads too small.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def literal_market(
@@ -110,38 +123,30 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     query_vectors, query, gallery_vectors, gallery = draw_set(args)
     market = PROTOCOLS["market"]
     if args.measure == "weighted":
-        before, start = resident_bytes(), time.perf_counter()
+        meter = Meter()
         rows = distance_rows(query_vectors, gallery_vectors, fusion="weighted")
         report = evaluate(market, rows, query, gallery, streams=Streams(0))
-        return _result(start, before, report.cmc[0], report.mean_ap)
+        return meter.result(report.cmc[0], report.mean_ap)
     distances = distance_matrix(query_vectors, gallery_vectors, fusion="hr")
-    before, start = resident_bytes(), time.perf_counter()
     if args.measure == "ours":
+        meter = Meter()
         report = evaluate(market, distances, query, gallery, streams=Streams(0))
-        return _result(start, before, report.cmc[0], report.mean_ap)
+        return meter.result(report.cmc[0], report.mean_ap)
     if args.measure == "literal":
+        meter = Meter()
         sorted_s, rank1, mean_ap = literal_market(distances, query, gallery)
-        return {**_result(start, before, rank1, mean_ap), "argsort_s": sorted_s}
+        return {**meter.result(rank1, mean_ap), "argsort_s": sorted_s}
     kept = gallery.pids != -1  # Torchreid drops junk when it reads a data set
-    distances, gallery = distances[:, kept], gallery.take(np.flatnonzero(kept))
+    distances = np.ascontiguousarray(distances[:, kept])
+    gallery = gallery.take(np.flatnonzero(kept))
     function: Callable[..., Any] = torchreid_evaluate_rank
-    part = slice(None)
     if args.measure == "torchreid":
-        function, part = _torchreid(args.torchreid), slice(0, args.torchreid_queries)
-    labels = (query.pids[part], gallery.pids, query.camids[part], gallery.camids)
-    distances = distances[part]
-    before, start = resident_bytes(), time.perf_counter()
-    curve, mean_ap = function(distances, *labels)
-    return {**_result(start, before, curve[0], mean_ap), "queries": len(distances)}
-
-
-def _result(start: float, before: int, rank1: float, mean_ap: float) -> dict[str, float]:
-    return {
-        "seconds": time.perf_counter() - start,
-        "bytes": peak_bytes() - before,
-        "rank1": float(rank1),
-        "mean_ap": float(mean_ap),
-    }
+        function = _torchreid(args.torchreid)
+        part = np.arange(args.torchreid_queries)
+        distances, query = distances[part], query.take(part)
+    meter = Meter()
+    curve, mean_ap = function(distances, query.pids, gallery.pids, query.camids, gallery.camids)
+    return {**meter.result(curve[0], mean_ap), "queries": len(distances)}
 
 
 def _torchreid(path: Path) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Record
@@ -41,7 +41,7 @@ def raw_pixels(images: NDArray[np.uint8]) -> Floats:
     """Flatten pixels, each image brought to mean 0 and length 1: its best case."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
-    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    return _unit_length(flat)
 
 
 def colour_histogram(images: NDArray[np.uint8], *, stripes: int, space: str) -> Floats:
@@ -59,7 +59,7 @@ def colour_histogram(images: NDArray[np.uint8], *, stripes: int, space: str) -> 
         for w in words
     ]
     counts = np.sqrt(np.array(parts, dtype=np.float32).reshape(len(images), -1))
-    return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+    return _unit_length(counts)
 
 
 MATCHERS: dict[str, Callable[[NDArray[np.uint8]], Floats]] = {
@@ -108,22 +108,32 @@ def measure(config: SyntheticConfig, rates: Sequence[int], *, trial: int) -> Non
         print(f"{name:<28}" + "".join(f"{100 * score:8.1f}" for score in row))
 
 
-def contact_sheet(*, seed: int = 0, rows: int = 10, first: int = 0, height: int = 144) -> Image.Image:
-    """Lay out people in rows: camera 0 twice, camera 1 twice, camera 1 at r = 2, 4, 8."""
-    width, gap = height // 2, 4
-    sheet = Image.new("RGB", (7 * (width + gap) + gap, rows * (height + gap) + gap), "white")
+def contact_sheet(*, seed: int = 0, rows: int = 6, first: int = 0) -> Image.Image:
+    """Lay out people in rows: camera 0 twice, camera 1 twice, then the last one at r = 2, 4, 8."""
+    titles = ("camera 0", "camera 0", "camera 1", "camera 1", "r = 2", "r = 4", "r = 8")
+    gap, head = 4, 14
+    sheet = Image.new(
+        "RGB", (7 * (WIDTH + gap) + gap, rows * (HEIGHT + gap) + head + gap), "white"
+    )
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        pen.text((gap + column * (WIDTH + gap), 1), title, fill="black")
     for row in range(rows):
-        sources = [
-            SyntheticSource(seed=seed, pid=first + row, camid=camid, index=index)
+        pictures = [
+            SyntheticSource(seed=seed, pid=first + row, camid=camid, index=index).pixels()
             for camid in (0, 1)
             for index in (0, 1)
         ]
-        pictures = [s.pixels() for s in sources]
         cells = [shrink(p, 1) for p in pictures] + [shrink(pictures[3], r) for r in (2, 4, 8)]
         for column, cell in enumerate(cells):
-            place = (gap + column * (width + gap), gap + row * (height + gap))
-            sheet.paste(cell.resize((width, height), Image.Resampling.BILINEAR), place)
+            place = (gap + column * (WIDTH + gap), head + gap + row * (HEIGHT + gap))
+            sheet.paste(Image.fromarray(load(cell)), place)
     return sheet
+
+
+def _unit_length(vectors: Floats) -> Floats:
+    lengths: Floats = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
+    return vectors / lengths
 
 
 def _pids(records: Sequence[Record]) -> NDArray[np.int64]:
@@ -132,16 +142,20 @@ def _pids(records: Sequence[Record]) -> NDArray[np.int64]:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--identities", type=int, default=500)
     parser.add_argument("--images", type=int, default=4, help="per camera")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trial", type=int, default=0)
     parser.add_argument("--rates", type=int, nargs="+", default=[1, 2, 3, 4, 8])
     parser.add_argument("--sheet", type=Path, help="write a contact sheet and stop")
+    parser.add_argument("--first", type=int, default=0, help="first identity on the sheet")
     args = parser.parse_args()
     if args.sheet:
-        contact_sheet(seed=args.seed).save(args.sheet, optimize=True)
+        sheet = contact_sheet(seed=args.seed, first=args.first)
+        sheet.quantize(256).save(args.sheet, optimize=True)
         return
     config = SyntheticConfig(
         num_identities=args.identities, images_per_camera=args.images, seed=args.seed

@@ -1,1 +1,64 @@
-"""Resolute: person re-identification across camera resolutions."""
+"""Resolute: person re-identification across camera resolutions.
+
+    import resolute as rs
+
+    config = rs.recipe("ftwa", "mlr-synthetic", "quickstart")
+    rs.train(config, "runs/mine")
+    print(rs.evaluate("runs/mine").scores["protocol"].ranks)
+
+Names load on first use, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resolute.core.config import override
+    from resolute.core.errors import ReidError
+    from resolute.core.types import Embedding, Record, Split
+    from resolute.data.benchmark import open_split
+    from resolute.engine.run import evaluate, train
+    from resolute.inference.load import Model, load
+    from resolute.recipes.ftwa import find_recipe as recipe
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Embedding",
+    "Model",
+    "Record",
+    "ReidError",
+    "Split",
+    "__version__",
+    "evaluate",
+    "load",
+    "open_split",
+    "override",
+    "recipe",
+    "train",
+]
+
+_HOMES = {
+    "Embedding": "resolute.core.types",
+    "Model": "resolute.inference.load",
+    "Record": "resolute.core.types",
+    "ReidError": "resolute.core.errors",
+    "Split": "resolute.core.types",
+    "evaluate": "resolute.engine.run",
+    "load": "resolute.inference.load",
+    "open_split": "resolute.data.benchmark",
+    "override": "resolute.core.config",
+    "recipe": "resolute.recipes.ftwa",
+    "train": "resolute.engine.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resolute' has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name])
+    return getattr(home, "find_recipe" if name == "recipe" else name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -155,7 +155,7 @@ class TestPixels:
     def test_pillows_settings_stay(self):
         before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
         decode_image(encoded(noise(0)))
-        assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before
+        assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
 
 
 class TestRefusals:
@@ -230,11 +230,10 @@ class TestRefusals:
 
     def test_a_file_that_grows_while_it_is_read(self, tmp_path, monkeypatch):
         path = draw(tmp_path / "growing.png")
-        limits = DecodeLimits(max_bytes=path.stat().st_size)
-        monkeypatch.setattr("resolute.data.decode._check_state", lambda *_: None)
-        path.write_bytes(path.read_bytes() + b"\0")
-        with pytest.raises(DatasetError, match="bytes, more than the"):
-            decode_image(path, limits=limits)
+        size = path.stat().st_size
+        monkeypatch.setattr("resolute.data.decode._checked_size", lambda *_: size - 1)
+        with pytest.raises(DatasetError, match=r"growing\.png: the file grew while it"):
+            decode_image(path)
 
     @pytest.mark.parametrize("call", [decode_image, image_size])
     def test_no_file(self, tmp_path, call):
@@ -245,7 +244,7 @@ class TestRefusals:
         (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
         with pytest.raises(DatasetError, match=r"loop\.jpg: cannot be read: .*symbolic links"):
             call(tmp_path / "loop.jpg")
-        with pytest.raises(DatasetError, match="cannot be read: .*null"):
+        with pytest.raises(DatasetError, match=r"cannot be read: .*null"):
             call("a\0b.jpg")
 
     def test_a_pipe_does_not_hang(self, tmp_path):

@@ -53,7 +53,9 @@ def caviar(base: Path, pattern: str = "{:04d}{:03d}.jpg") -> Path:
 
 
 def cuhk01(base: Path, people: int = 9) -> Path:
-    return draw_all(base, [f"{p:04d}{i:03d}.png" for p in range(1, people + 1) for i in range(1, 5)])
+    return draw_all(
+        base, [f"{p:04d}{i:03d}.png" for p in range(1, people + 1) for i in range(1, 5)]
+    )
 
 
 MARKET = {
@@ -93,7 +95,10 @@ def by_identity(base: Path, roles: Mapping[str, Iterable[str]]) -> Path:
 
 
 MSMT = {
-    "train": [("0000/0000_000_01_0303morning_0015_0.jpg", 0), ("0001/0001_000_15_0113noon_1_0.jpg", 1)],
+    "train": [
+        ("0000/0000_000_01_0303morning_0015_0.jpg", 0),
+        ("0001/0001_000_15_0113noon_1_0.jpg", 1),
+    ],
     "val": [("0000/0000_001_02_0303morning_0015_0.jpg", 0)],
     "query": [("0000/0000_000_03_0303morning_0020_0.jpg", 0)],
     "gallery": [
@@ -122,7 +127,9 @@ def cuhk03_stems(people: Mapping[int, int]) -> list[str]:
     ]
 
 
-def cuhk03_folder(base: Path, people: Mapping[int, int], boxes: str = "labeled", suffix: str = "png") -> Path:
+def cuhk03_folder(
+    base: Path, people: Mapping[int, int], boxes: str = "labeled", suffix: str = "png"
+) -> Path:
     draw_all(base / f"images_{boxes}", [f"{stem}.{suffix}" for stem in cuhk03_stems(people)])
     return base
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from builders import random_batch, random_images, small_blueprint, small_method
+from methods.builders import random_batch, random_images, small_blueprint, small_method
 
 from resolute.methods.catalogue import METHODS, Blueprint
 from resolute.methods.contract import Method
@@ -30,7 +30,8 @@ def test_each_parameter_belongs_to_one_group_of_one_phase(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_finite_gradient_within_two_steps(name):
-    method = small_method(name).train()
+    # OSNet's narrow gates have single units, which may start dead: no test of the method.
+    method = small_method(name, backbone="resnet18").train()
     optimiser = torch.optim.SGD(method.parameters(), lr=0.05)
     moved = set()
     for step in range(2):

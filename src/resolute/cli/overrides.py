@@ -1,5 +1,6 @@
 """Command-line words of the form ``--section.field value`` as settings."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,24 +40,27 @@ def parse_overrides(words: Sequence[str], *, flags: Sequence[str]) -> dict[str, 
     return overrides
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read settings from a TOML file as dotted paths.
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML or JSON file as dotted paths.
 
     Args:
-        path: the file; tables are sections.
+        path: the file; tables are sections. A run's ``config.json`` will do.
 
     Returns:
         Values by dotted path.
 
     Raises:
-        ConfigError: if the file is missing or not TOML.
+        ConfigError: if the file is missing or not TOML or JSON.
     """
+    is_json = path.suffix == ".json"
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = json.loads(path.read_text()) if is_json else tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"cannot read settings {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not {'JSON' if is_json else 'TOML'}: {error}") from None
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{path}: expected sections with settings, got {tables!r}")
     return dict(_flatten(tables, ""))
 
 
@@ -83,6 +87,8 @@ def settings_help(config: Any, *, title: str) -> str:
     values = dict(walk(config))
     lines = [title]
     for path, text in explain(config):
+        if "." not in path:
+            continue
         value = values[path]
         shown = ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
         lines.append(f"  --{path} {shown or chr(34) * 2}\n        {text}")

@@ -18,7 +18,7 @@ from resolute.data.synthetic import SyntheticConfig
 
 MLR = "mlr-"
 # A folder that `resolute mlr build` wrote.
-WRITTEN = "mlr-folder"
+WRITTEN = "mlr-written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class DataConfig:
     """What is read, and which images are LR.
 
     Attributes:
-        name: data set; with `mlr-` in front, its multi-low-resolution benchmark; `mlr-folder` is
-            a folder written by `resolute mlr build`.
+        name: data set; with `mlr-` in front, its multi-low-resolution benchmark; `mlr-written` is
+            a folder made by `resolute mlr build`.
         root: folder of the data set; every usual spelling is accepted.
         trial: which of the data set's splits, counted from 0.
         seed: fixes splits, rates and gallery draws; apart from `train.seed`, so that runs with
@@ -58,8 +58,7 @@ class DataConfig:
 
 def benchmark_names() -> list[str]:
     """List what ``data.name`` may be."""
-    bases = [*DATASETS, "synthetic"]
-    return [*bases, *(MLR + name for name in bases), WRITTEN]
+    return [*DATASETS, *(MLR + name for name in DATASETS), WRITTEN]
 
 
 def open_split(config: DataConfig) -> Split:
@@ -87,32 +86,49 @@ def open_split(config: DataConfig) -> Split:
     return merge([split, *others]) if others else split
 
 
+def resolved_policy(config: DataConfig, name: str = "") -> MlrPolicy:
+    """Return the policy with the data set's usual LR camera filled in.
+
+    Args:
+        config: settings.
+        name: data set, ``config.name`` by default.
+
+    Returns:
+        The policy that :func:`open_split` builds with.
+
+    Raises:
+        ConfigError: if neither policy nor data set names an LR camera.
+    """
+    policy, base = config.mlr, (name or config.name).removeprefix(MLR)
+    if policy.lr_view != "fixed" or policy.lr_camids:
+        return policy
+    lr_camid = find_dataset(base).lr_camid
+    if lr_camid is None:
+        raise ConfigError(
+            f"{base} has no usual LR camera: name one with --data.mlr.lr_camids (from 0)"
+        )
+    return replace(policy, lr_camids=(lr_camid,))
+
+
 def _open_one(config: DataConfig, name: str, root: str) -> Split:
     if name not in benchmark_names():
         raise ConfigError(unknown_name("data set", name, benchmark_names()))
-    streams = Streams(config.seed)
     if name == WRITTEN:
         return read_manifest(_folder(name, root))
+    streams = Streams(config.seed)
     base = name.removeprefix(MLR)
-    policy = config.mlr
-    if base == "synthetic":
-        split = synthetic.read(config.synthetic, trial=config.trial, streams=streams)
-        lr_camid: int | None = 1
-    else:
-        info = find_dataset(base)
-        if config.trial >= info.num_trials:
-            raise ConfigError(f"data.trial: {base} has trials 0..{info.num_trials - 1}")
+    info = find_dataset(base)
+    if info.num_trials and config.trial >= info.num_trials:
+        raise ConfigError(
+            f"data.trial: {base} has trials 0 to {info.num_trials - 1}, got {config.trial}"
+        )
+    if info.has_files:
         split = info.read(_folder(name, root), trial=config.trial, streams=streams)
-        lr_camid = info.lr_camid
-    if not name.startswith(MLR):
-        return split
-    if policy.lr_view == "fixed" and not policy.lr_camids:
-        if lr_camid is None:
-            raise ConfigError(
-                f"{base} has no usual LR camera: name one with data.mlr.lr_camids (from 0)"
-            )
-        policy = replace(policy, lr_camids=(lr_camid,))
-    return build(split, policy, streams=streams)
+    else:
+        split = synthetic.read(config.synthetic, trial=config.trial, streams=streams)
+    if name.startswith(MLR):
+        split = build(split, resolved_policy(config, name), streams=streams)
+    return split
 
 
 def _folder(name: str, root: str) -> Path:

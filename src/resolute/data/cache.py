@@ -10,7 +10,6 @@ import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +28,7 @@ _SHOWN = 5
 
 
 def default_folder() -> Path:
-    """Return where decoded images are kept: ``$XDG_CACHE_HOME/resolute`` or ``~/.cache/resolute``."""
+    """Return the folder for stores, below ``$XDG_CACHE_HOME`` or else ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "resolute" / "pixels"
 
@@ -154,7 +153,7 @@ class PixelStore:
 
 
 def _decode(records: Sequence[Record], threads: int) -> Iterator[NDArray[np.uint8]]:
-    """Decode in order, a chunk at a time so that memory stays bounded; broken ones end in one error."""
+    # In order, a chunk at a time so that memory stays bounded; broken images end in one error.
     broken: list[str] = []
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         for start in range(0, len(records), _CHUNK):
@@ -197,7 +196,7 @@ def _header(digest: str, index: NDArray[np.void], num_bytes: int) -> bytes:
 
 
 def _read_index(path: Path, digest: str) -> NDArray[np.void] | None:
-    """Read the index of a store, or None if there is none or it is damaged."""
+    # None if there is no store or it is damaged.
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER.size)
@@ -209,7 +208,7 @@ def _read_index(path: Path, digest: str) -> NDArray[np.void] | None:
                 return None
             file.seek(_HEADER.size + num_bytes)
             index = np.frombuffer(file.read(), dtype=_INDEX)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
@@ -227,7 +226,7 @@ def _map(path: Path, index: NDArray[np.void]) -> NDArray[np.uint8]:
 
 
 def _write(path: Path, digest: str, records: Sequence[Record], threads: int) -> None:
-    """Write a store beside its place and rename it, so that it is there complete or not at all."""
+    # Beside its place first, then one rename: it is there complete or not at all.
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,8 +245,8 @@ def _write(path: Path, digest: str, records: Sequence[Record], threads: int) -> 
             ) from error
         raise DatasetError(f"{path.parent}: cannot be written: {error.strerror}") from error
     finally:
-        with suppress(FileNotFoundError, IsADirectoryError):
-            Path(temporary).unlink()
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _write_file(file: BinaryIO, digest: str, images: Iterator[NDArray[np.uint8]]) -> None:

@@ -166,11 +166,15 @@ def find_dataset(name: str) -> DatasetInfo:
         What is known of it.
 
     Raises:
-        ConfigError: if there is none of that name; the message gives the nearest.
+        ConfigError: if there is none of that name; the message gives the nearest, or the forms
+            of a set that has several.
     """
-    if name not in DATASETS:
-        raise ConfigError(unknown_name("data set", name, list(DATASETS)))
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    forms = [known for known in DATASETS if name and known.startswith(name)]
+    if len(forms) > 1:
+        raise ConfigError(f"data set {name!r} has several forms: choose one of {', '.join(forms)}")
+    raise ConfigError(unknown_name("data set", name, list(DATASETS)))
 
 
 def merge(splits: Sequence[Split]) -> Split:

@@ -152,7 +152,7 @@ def image_size(path: str | os.PathLike[str], *, limits: DecodeLimits = LIMITS) -
         DatasetError: if the file is missing, empty, too large or no such image.
     """
     path = Path(path)
-    _check_state(path, limits)
+    _checked_size(path, limits)
     try:
         with path.open("rb") as stream:
             image, orientation = _open(stream, str(path), limits)
@@ -171,22 +171,25 @@ def _state(path: Path) -> os.stat_result:
         _refuse_path(path, error)
 
 
-def _check_state(path: Path, limits: DecodeLimits) -> None:
+def _checked_size(path: Path, limits: DecodeLimits) -> int:
     state = _state(path)
     if not stat.S_ISREG(state.st_mode):
         raise DatasetError(f"{path}: expected an image file, got a folder or device")
     if state.st_size > limits.max_bytes:
         _refuse_bytes(str(path), state.st_size, limits)
+    return state.st_size
 
 
 def _read(path: Path, limits: DecodeLimits) -> bytes:
-    _check_state(path, limits)
+    size = _checked_size(path, limits)
     try:
         with path.open("rb") as stream:
-            # One byte more than allowed: a file that still grows is refused by the caller.
-            return stream.read(limits.max_bytes + 1)
+            content = stream.read(size + 1)
     except OSError as error:
         _refuse_path(path, error)
+    if len(content) > size:
+        raise DatasetError(f"{path}: the file grew while it was read; try again when it is whole")
+    return content
 
 
 def _refuse_path(path: Path, error: OSError | ValueError) -> NoReturn:
@@ -286,7 +289,7 @@ def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
         grey = np.asarray(image).astype(np.uint32) >> 8  # (H, W)
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)  # (H, W, 3)
     if not image.has_transparency_data:
-        return np.array(image.convert("RGB"))  # (H, W, 3)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # (H, W, 3)
     layers = np.asarray(image.convert("RGBA")).astype(np.uint32)  # (H, W, 4)
     colour, alpha = layers[..., :3], layers[..., 3:]
     mixed = (colour * alpha + _BACKGROUND * (255 - alpha) + 127) // 255  # (H, W, 3)

@@ -70,7 +70,7 @@ class Kernel:
 
     Attributes:
         library: ``pillow`` (centres at half pixels, rounds to whole levels after each axis) or
-            ``opencv`` (its INTER_LINEAR, within one grey level) [ours: what published builders use].
+            ``opencv`` (its INTER_LINEAR, within one grey level). [ours: what builders use]
         name: ``box``, ``bilinear``, ``hamming``, ``bicubic`` (a = -0.5) or ``lanczos`` (3 lobes);
             ``opencv`` has ``bilinear`` only. [assumed: bicubic, no paper names its kernel]
         antialias: whether the kernel widens when shrinking. Pillow always does, OpenCV never.
@@ -165,19 +165,19 @@ def degrade(pixels: NDArray[np.uint8], rate: float, kernel: Kernel) -> NDArray[n
         kernel: how the pixels are resampled.
 
     Returns:
-        RGB, shape (h // rate, w // rate, 3), at least 1 x 1; the argument itself if that is its size.
+        RGB, shape (h // rate, w // rate, 3), at least 1 x 1; ``pixels`` itself if it has that size.
     """
-    size = pixels.shape[:2]
-    height, width = degraded_size(*size, rate)
-    if (height, width) == size:
+    native_height, native_width = pixels.shape[:2]
+    height, width = degraded_size(native_height, native_width, rate)
+    if (height, width) == (native_height, native_width):
         return pixels
     if kernel.library == "pillow":
         method = Image.Resampling[kernel.name.upper()]
-        # Two calls fix the order, columns first: Pillow >= 13 chooses it by size, older ones do not.
-        narrow = Image.fromarray(pixels).resize((width, size[0]), method)
+        # Two calls fix the order, columns first: from version 13 on Pillow chooses it by size.
+        narrow = Image.fromarray(pixels).resize((width, native_height), method)
         return np.asarray(narrow.resize((width, height), method))
-    across = np.einsum("yxc,Xx->yXc", pixels, matrix(size[1], width, kernel))
-    down = np.einsum("yXc,Yy->YXc", _whole_levels(across), matrix(size[0], height, kernel))
+    across = np.einsum("yxc,Xx->yXc", pixels, matrix(native_width, width, kernel))
+    down = np.einsum("yXc,Yy->YXc", _whole_levels(across), matrix(native_height, height, kernel))
     return _whole_levels(down).astype(np.uint8)
 
 
@@ -215,7 +215,7 @@ def canvas(arrays: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDAr
         arrays: N >= 1 images, RGB, shape (h_i, w_i, 3), 0..255.
 
     Returns:
-        Pixels, shape (N, 3, h, w) with h, w the largest sizes; native (height, width), shape (N, 2).
+        Pixels, shape (N, 3, h, w), h and w the largest; native (height, width), shape (N, 2).
 
     Raises:
         ShapeError: if there is no image or one is not RGB.
@@ -276,7 +276,7 @@ def to_input(
     return normalise(levels, spec)
 
 
-def resize(  # noqa: PLR0913
+def resize(
     images: "Images",
     height: int,
     width: int,
@@ -373,7 +373,9 @@ def _matrices(
     """Stack the distinct matrices, padded to one size with a last row of zeros, and say whose."""
     distinct = {pair: i for i, pair in enumerate(sorted(set(pairs)))}
     tallest = max(target for _, target in distinct)
-    stack = np.zeros((len(distinct), tallest + 1, length), dtype=np.float32)  # (U, target + 1, size)
+    stack = np.zeros(
+        (len(distinct), tallest + 1, length), dtype=np.float32
+    )  # (U, target + 1, size)
     for (size, target), i in distinct.items():
         stack[i, :target, :size] = matrix(size, target, kernel)
     return stack, [distinct[pair] for pair in pairs]

@@ -301,7 +301,7 @@ def _save_json(path: Path, data: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _new_folder(folder: Path, num_images: int) -> Iterator[Path]:
-    """Fill a folder out of sight and move it into place by one rename."""
+    # Filled out of sight and moved into place by one rename.
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
@@ -323,7 +323,7 @@ def _new_folder(folder: Path, num_images: int) -> Iterator[Path]:
 
 
 def _holds_already(folder: Path, head: Mapping[str, Any]) -> bool:
-    """Tell whether the folder holds exactly this set; refuse it if it holds anything else."""
+    # True if the folder holds exactly this set; anything else but nothing is refused.
     if not (folder / MANIFEST).is_file():
         _check_empty(folder)
         return False
@@ -350,7 +350,7 @@ def _load(folder: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
-    """Check that a manifest has the parts and types that the rest relies on."""
+    # Checks the parts and types that the rest relies on.
     try:
         data: dict[str, Any] = json.loads(text)
         if data["format"] != _FORMAT or data["version"] != _VERSION:
@@ -380,7 +380,7 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
 
 
 def _inside(folder: Path, path: str) -> str:
-    """Refuse a path that leaves the folder, by its spelling or through a link."""
+    # The path itself, if it stays in the folder both by its spelling and through links.
     parts = PurePosixPath(path)
     spelled = parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path
     if spelled or not path or not _resolved(folder, path):
@@ -403,7 +403,9 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}; write the set again") from error
+        raise DatasetError(
+            f"{path}: cannot be read: {error.strerror}; write the set again"
+        ) from error
 
 
 def _digest(data: bytes) -> str:

@@ -42,8 +42,8 @@ class MlrPolicy:
         query_set: ``lr`` = all LR-view test images are query and the others gallery [SING];
             ``official`` = the roles stay as the data set has them [VPFA on Market-1501].
         distractors: gallery images of identity 0 or -1 that no query has: ``hr`` = those of the
-            HR view stay [assumed], ``all`` = the LR view's stay too, degraded [PRPR], ``none`` =
-            all are dropped [PS-HRNet].
+            HR view stay [assumed], ``all`` = the LR view's stay too, degraded if ``roles`` holds
+            the gallery [PRPR], ``none`` = all are dropped [PS-HRNet].
         rate_rule: ``thirds`` = one permutation of all LR-view images of the whole split, cut in
             equal parts [SING]; ``per_image`` and ``per_identity`` = independent draws.
         rates: what height and width may be divided by [SING].
@@ -66,6 +66,11 @@ class MlrPolicy:
             raise ConfigError("mlr rates: expected at least one rate, got none")
         for rate in self.rates:
             check_rate(rate)
+        if self.lr_view == "per_identity_and_role" and self.query_set != "official":
+            raise ConfigError(
+                "mlr lr_view: 'per_identity_and_role' draws by role, so it needs "
+                "query_set = 'official'"
+            )
         if (self.exchange or self.lr_camids) and self.lr_view != "fixed":
             raise ConfigError(
                 "mlr lr_camids and exchange: only for lr_view = 'fixed', "
@@ -204,8 +209,8 @@ def with_query_rate(split: Split, rate: float) -> Split:
     real = [r.key for r in lr if not isinstance(r.source, Degraded)]
     if not lr or real:
         raise ProtocolError(
-            f"{split.name}: expected LR queries with originals, got {len(real)} of {len(lr)} without"
-            "; build the split with `mlr` from the original data set"
+            f"{split.name}: expected LR queries with originals, got {len(real)} of {len(lr)} "
+            "without; build the split with `mlr` from the original data set"
         )
     return replace(
         split,
@@ -251,11 +256,13 @@ def _lr_view(split: Split, policy: MlrPolicy, streams: Streams) -> IsLr:
             seen.setdefault((record.pid, role if by_role else ""), set()).add(record.camid)
 
     drawn: dict[tuple[int, str], int] = {}
-    for (pid, role), camids in seen.items():
+    for (pid, group), camids in seen.items():
         cameras = sorted(camids)
         # A draw is addressed by who it is for, so that the trial or other images cannot move it.
-        who = ("cameras", *cameras) if policy.lr_view == "per_camera_pair" else (str(pid), role)
-        drawn[pid, role] = cameras[streams.numpy(Stream.VIEW, *who).integers(len(cameras))]
+        who: tuple[int | str, ...] = (str(pid), group)
+        if policy.lr_view == "per_camera_pair":
+            who = ("cameras", *cameras)
+        drawn[pid, group] = cameras[streams.numpy(Stream.VIEW, *who).integers(len(cameras))]
     return lambda record, role: drawn[record.pid, role if by_role else ""] == record.camid
 
 
@@ -292,19 +299,21 @@ def _test_roles(
     """Deal the test images to query and gallery."""
     asked = {r.pid for r in split.query}
 
-    def is_distractor(record: Record) -> bool:
-        return record.pid <= 0 and record.pid not in asked
+    def keeps(record: Record, role: Role) -> bool:
+        if record.pid > 0 or record.pid in asked or policy.distractors == "all":
+            return True
+        return policy.distractors == "hr" and not is_lr(record, role)
 
-    gallery = [r for r in split.gallery if policy.distractors != "none" or not is_distractor(r)]
+    gallery = [r for r in split.gallery if keeps(r, "gallery")]
     if policy.query_set == "official":
         return split.query, gallery
-    images = {r.key: (r, role) for role in ("query", "gallery") for r in getattr(split, role)}
-    query, rest = [], []
+    images: dict[str, tuple[Record, Role]] = {r.key: (r, "query") for r in split.query}
+    images.update((r.key, (r, "gallery")) for r in gallery)
+    query: list[Record] = []
+    rest: list[Record] = []
     for record, role in images.values():
-        if not is_distractor(record):
-            (query if is_lr(record, role) else rest).append(record)
-        elif policy.distractors == "all" or (policy.distractors == "hr" and not is_lr(record, role)):
-            rest.append(record)
+        is_query = is_lr(record, role) and (record.pid > 0 or record.pid in asked)
+        (query if is_query else rest).append(record)
     return query, rest
 
 

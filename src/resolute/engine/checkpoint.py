@@ -1,31 +1,27 @@
-"""Checkpoints that a killed run goes on from, and the model file that travels.
+"""Checkpoints that a killed run goes on from.
 
-Both are one safetensors file (see :mod:`resolute.engine.tensorfile`). A checkpoint holds ``model/``
-weights and buffers, ``optimiser/`` moments of every phase and ``rng/`` states; everything else is
-JSON. A model file holds weights and buffers under their own names.
+A checkpoint is one safetensors file (see :mod:`resolute.core.tensorfile`) with ``model/`` weights
+and buffers, ``optimiser/`` moments of every phase and ``rng/`` states; everything else is JSON.
 """
 
 import dataclasses
 import json
 import logging
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from resolute.core.errors import CheckpointError
+from resolute.core.tensorfile import read_tensors, section, write_tensors
 from resolute.engine.optimiser import State
-from resolute.engine.tensorfile import read_document, read_tensors, write_tensors
 
 _LOG = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
-MODEL_NAME = "model.safetensors"
 
 # What must be the same when a run goes on, apart from settings that move no weight.
 _COMPARED = ("config", "input_spec", "split_digest")
@@ -106,7 +102,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
                 tensors[f"optimiser/{phase}/{name}/{key}"] = tensor
     document = {
         "state": dataclasses.asdict(checkpoint.state),
-        "versions": versions(),
         "metadata": dict(checkpoint.metadata),
     }
     write_tensors(path, tensors, document, kind="checkpoint")
@@ -139,82 +134,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             parameter, _, key = rest.rpartition("/")
             optimisers.setdefault(phase, {}).setdefault(parameter, {})[key] = tensor
     try:
-        state = RunState(**_section(path, document, "state"))
+        state = RunState(**section(document, "state", where=str(path)))
     except TypeError as error:
         raise CheckpointError(f"{path}: written by another version: {error}") from None
-    metadata = _section(path, document, "metadata")
+    metadata = section(document, "metadata", where=str(path))
     return Checkpoint(model=model, optimisers=optimisers, rng=rng, state=state, metadata=metadata)
-
-
-def save_model(path: Path, method: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Write a method's weights and buffers with what must travel with them, atomically.
-
-    Args:
-        path: file to write or replace.
-        method: the trained method.
-        metadata: what JSON can hold: ``input_spec``, ``config`` and so on; no training labels.
-
-    Raises:
-        CheckpointError: if the file cannot be written; the previous one is untouched then.
-    """
-    document = {"versions": versions(), "metadata": dict(metadata)}
-    write_tensors(path, method.state_dict(), document, kind="model")
-
-
-def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a model file and verify its digest.
-
-    Args:
-        path: file of :func:`save_model`.
-
-    Returns:
-        The state dict, on the CPU, and the metadata.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged or no model.
-    """
-    tensors, document = read_tensors(path, kind="model")
-    return tensors, _section(path, document, "metadata")
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata of a model file without its tensors.
-
-    Args:
-        path: file of :func:`save_model`.
-
-    Returns:
-        The metadata.
-
-    Raises:
-        CheckpointError: if the file is missing, has no readable header or is no model.
-    """
-    return _section(path, read_document(path, kind="model"), "metadata")
-
-
-def load_weights(method: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Copy weights and buffers into a method of exactly the same parts.
-
-    Args:
-        method: keeps its device and memory layout.
-        weights: tensors by the names of ``method.state_dict()``.
-        where: what the weights were read from, for messages.
-
-    Raises:
-        CheckpointError: if names or shapes differ.
-    """
-    own = method.state_dict()
-    faults = [f"{name} is missing" for name in own if name not in weights]
-    faults += [f"{name} is unknown" for name in weights if name not in own]
-    faults += [
-        f"{name}: expected shape {tuple(own[name].shape)}, got {tuple(weights[name].shape)}"
-        for name in own
-        if name in weights and own[name].shape != weights[name].shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise CheckpointError(f"{where}: does not fit the method: {'; '.join(faults[:3])}{more}")
-    method.load_state_dict(dict(weights))
 
 
 def check_same_run(
@@ -255,26 +179,6 @@ def check_same_run(
         "start again in another folder"
         + ("" if accept_changes else ", or accept the changes and with them other bits")
     )
-
-
-def versions() -> dict[str, str]:
-    """Name the versions that a result depends on.
-
-    Returns:
-        Versions by name.
-    """
-    return {
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _section(path: Path, document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = document.get(name)
-    if not isinstance(section, dict):
-        raise CheckpointError(f"{path}: expected a section {name!r}, got {section!r}")
-    return section
 
 
 def _facts(state: RunState, metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

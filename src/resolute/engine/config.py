@@ -6,7 +6,7 @@ from typing import Literal
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import DataConfig
 from resolute.data.config import LoaderConfig
-from resolute.methods.config import FTWAConfig, OptimiserConfig, ScheduleConfig
+from resolute.methods.config import FTWAConfig, Fusion, OptimiserConfig, ScheduleConfig
 from resolute.models.config import ModelConfig
 
 
@@ -58,12 +58,14 @@ class EvaluationConfig:
         protocol: name of the protocol, see docs/protocols.md.
         batch_size: images per forward pass.
         unseen_rates: extra rates at which all queries are scored, besides the protocol's own.
+        fusions: further fusions scored from the same embeddings, besides `method.fusion`.
         hr_queries: also score undegraded queries (HR query to HR gallery), outside the protocol.
     """
 
     protocol: Literal["mlr", "market", "cuhk03-classic", "separate-camera", "all-shot"] = "mlr"
     batch_size: int = 64
     unseen_rates: tuple[float, ...] = (8.0,)
+    fusions: tuple[Fusion, ...] = ()
     hr_queries: bool = True
 
     def __post_init__(self) -> None:
@@ -76,7 +78,7 @@ class RunConfig:
     """Everything that decides a run; a recipe is a function that returns one.
 
     Attributes:
-        recipe: name of the recipe this began as, printed beside results.
+        name: the method, as `resolute recipes` lists it.
         data: what is read and which records are LR.
         loader: batches and augmentation.
         model: backbone, start weights, input size.
@@ -87,7 +89,7 @@ class RunConfig:
         evaluation: how the run is scored.
     """
 
-    recipe: str = "ftwa"
+    name: str = "ftwa"
     data: DataConfig = field(default_factory=DataConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resolute.core.errors import ConfigError
 from resolute.core.images import Batch
-from resolute.methods.contract import Method, Phase
+from resolute.methods.contract import Method
 
 Step = Callable[[Batch, str], dict[str, Tensor]]
 

@@ -21,7 +21,7 @@ class Update:
         step: step of the run, from 1.
         epoch: from 0.
         phase: name of the phase.
-        update: number of the update within step and phase, from 0.
+        number: of the update within step and phase, from 0.
         learning_rate: of the phase, before the factors of its groups.
         losses: terms by name, on the device, without graph.
     """
@@ -29,7 +29,7 @@ class Update:
     step: int
     epoch: int
     phase: str
-    update: int
+    number: int
     learning_rate: float
     losses: Mapping[str, Tensor]
 
@@ -42,7 +42,7 @@ class Ledger:
     """
 
     def __init__(
-        self, *, scalars: Scalars | None, progress: Progress | None, start: Standing
+        self, start: Standing, *, scalars: Scalars | None, progress: Progress | None
     ) -> None:
         self.images = 0
         self._scalars = scalars
@@ -73,15 +73,27 @@ class Ledger:
         """
         self._pending.append(update)
 
-    def add_gradient_norms(self, update: Update, part: str, norms: Mapping[str, float]) -> None:
-        """Write gradient norms of the loss terms at one part.
+    def count(self, images: int) -> None:
+        """Count the images of a step.
 
         Args:
-            update: says where the run stands.
+            images: of all processes together.
+        """
+        self.images += images
+
+    def write_norms(
+        self, step: int, epoch: int, phase: str, part: str, norms: Mapping[str, float]
+    ) -> None:
+        """Write the gradient norms of the loss terms at one part.
+
+        Args:
+            step: the step about to be made, from 1.
+            epoch: from 0.
+            phase: name of the phase.
             part: name of the part.
             norms: by loss term.
         """
-        self._write(update, {"gradient_norms": {part: dict(norms)}})
+        self._write(step, epoch, phase, {"gradient_norms": {part: dict(norms)}})
 
     def read(self) -> None:
         """Bring the gathered losses from the device, check them, write and show them.
@@ -103,9 +115,11 @@ class Ledger:
                 self._sums[key] = (total + value, count + 1)
                 shown[key] = value
             self._write(
-                update,
+                update.step,
+                update.epoch,
+                update.phase,
                 {
-                    "update": update.update,
+                    "update": update.number,
                     "learning_rate": update.learning_rate,
                     "images_per_s": round(speed, 2),
                     "losses": losses,
@@ -148,10 +162,9 @@ class Ledger:
         if self._scalars is not None:
             self._scalars.close()
 
-    def _write(self, update: Update, values: Mapping[str, object]) -> None:
+    def _write(self, step: int, epoch: int, phase: str, values: Mapping[str, object]) -> None:
         if self._scalars is not None:
-            place = {"step": update.step, "epoch": update.epoch, "phase": update.phase}
-            self._scalars.write({**place, **values})
+            self._scalars.write({"step": step, "epoch": epoch, "phase": phase, **values})
 
     def _standing(self, step: int, losses: Mapping[str, float]) -> Standing:
         start = self._start

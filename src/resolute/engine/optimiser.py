@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.methods.config import OptimiserConfig
-from resolute.methods.contract import Method, ParameterGroup
+from resolute.methods.contract import ParameterGroup
 
 State = dict[str, dict[str, Tensor]]  # parameter name -> name of the moment -> tensor
 
@@ -80,21 +80,7 @@ def check_groups(method: nn.Module, phases: Mapping[str, Sequence[ParameterGroup
         )
 
 
-def groups_by_phase(method: Method) -> dict[str, list[ParameterGroup]]:
-    """Ask a method for the parameter groups of all its phases.
-
-    Args:
-        method: the method.
-
-    Returns:
-        Groups by phase name, in the order of the phases.
-    """
-    return {phase.name: method.parameter_groups(phase) for phase in method.phases}
-
-
-def capture_state(
-    optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]
-) -> State:
+def capture_state(optimiser: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> State:
     """Collect an optimiser's moments by parameter name.
 
     Args:

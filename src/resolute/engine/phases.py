@@ -22,6 +22,7 @@ class PhaseRun:
     """A phase at work.
 
     Attributes:
+        method: whose phase it is.
         phase: what it is.
         groups: its parameters.
         optimiser: moves them; one torch parameter group per group.
@@ -33,6 +34,7 @@ class PhaseRun:
             the optimiser sees it: DDP waits for every parameter it was built with.
     """
 
+    method: Method
     phase: Phase
     groups: Sequence[ParameterGroup]
     optimiser: torch.optim.Optimizer
@@ -58,11 +60,11 @@ class PhaseRun:
             epoch: from 0.
         """
         for parameter in self.rest:
-            parameter.requires_grad_(False)
+            parameter.requires_grad = False
         for group in self.groups:
             is_needed = self.keeps_frozen or epoch >= group.frozen_epochs
             for _, parameter in group.parameters:
-                parameter.requires_grad_(is_needed)
+                parameter.requires_grad = is_needed
 
     def autocast(self) -> torch.autocast:
         """Return the block in which losses are computed: bf16 where torch deems it safe, or not."""
@@ -93,7 +95,7 @@ class PhaseRun:
             losses = self.step(batch, self.phase.name)
         if not losses:
             raise ConfigError(f"phase {self.phase.name}: the method returned no loss terms")
-        torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+        torch.autograd.backward(torch.stack([loss.float() for loss in losses.values()]).sum())
         self._prepare_gradients(epoch)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -148,6 +150,7 @@ def start_phases(
     runs = []
     for phase in method.phases:
         run = PhaseRun(
+            method=method,
             phase=phase,
             groups=groups[phase.name],
             optimiser=build_optimiser(phase.optimiser, groups[phase.name]),

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -28,7 +29,8 @@ def torch_settings(*, threads: int, device: torch.device) -> Iterator[int]:
     """
     before = torch.get_num_threads()
     mode = torch.get_deterministic_debug_mode()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic  # its property is hidden from type checkers
+    fill = deterministic.fill_uninitialized_memory
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         try:
@@ -37,12 +39,12 @@ def torch_settings(*, threads: int, device: torch.device) -> Iterator[int]:
             if device.type == "cpu":
                 torch.set_deterministic_debug_mode("warn")
                 # It would write into every fresh tensor: no use here, and slow.
-                torch.utils.deterministic.fill_uninitialized_memory = False
+                deterministic.fill_uninitialized_memory = False
             yield torch.get_num_threads()
         finally:
             torch.set_num_threads(before)
             torch.set_deterministic_debug_mode(mode)
-            torch.utils.deterministic.fill_uninitialized_memory = fill
+            deterministic.fill_uninitialized_memory = fill
 
 
 @contextmanager

@@ -24,11 +24,17 @@ class Candidates:
     ``separate-camera`` removes every image of the query's camera; ``none`` removes neither, for
     cameras that are unknown. Junk is removed for every query [Zheng 2015].
 
+    Args:
+        junk_pid: identity that marks junk; None where there is no junk.
+
     Attributes:
         pids: identity of each gallery image, shape (G,).
         camids: camera of each gallery image, shape (G,).
         camera_rule: one of ``CAMERA_RULES``.
         junk: positions of junk, ascending.
+
+    Raises:
+        ConfigError: if the rule is unknown.
     """
 
     def __init__(
@@ -39,17 +45,6 @@ class Candidates:
         camera_rule: str,
         junk_pid: int | None = JUNK_PID,
     ) -> None:
-        """Index the gallery by identity and camera.
-
-        Args:
-            pids: identity of each gallery image, shape (G,).
-            camids: camera of each gallery image, shape (G,).
-            camera_rule: one of ``CAMERA_RULES``.
-            junk_pid: identity that marks junk; None where there is no junk.
-
-        Raises:
-            ConfigError: if the rule is unknown.
-        """
         if camera_rule not in CAMERA_RULES:
             raise ConfigError(unknown_name("camera rule", camera_rule, list(CAMERA_RULES)))
         self.pids = pids

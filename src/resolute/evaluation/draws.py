@@ -19,6 +19,14 @@ Floats = NDArray[np.float64]
 class SingleShot:
     """Seeded galleries with one image per identity. Junk is in none, every distractor in all.
 
+    Args:
+        candidates: the gallery.
+        num_draws: number of galleries to draw, >= 1.
+        is_per_query: draw anew for each query in place of once for all.
+        has_distractors: whether identity 0 means many unknown people; they all stay.
+        streams: source of the draws (``Stream.TRIAL``).
+        trial: number of the trial, part of the address of each draw.
+
     Attributes:
         num_draws: number of galleries T that are ranked; 1 when all draws are identical.
         num_images: size of each gallery, before the camera rule.
@@ -35,33 +43,24 @@ class SingleShot:
         streams: Streams,
         trial: int,
     ) -> None:
-        """Prepare the draws.
-
-        Args:
-            candidates: the gallery.
-            num_draws: number of galleries to draw, >= 1.
-            is_per_query: draw anew for each query in place of once for all.
-            has_distractors: whether identity 0 means many unknown people; they all stay.
-            streams: source of the draws (``Stream.TRIAL``).
-            trial: number of the trial, part of the address of each draw.
-        """
         self._candidates = candidates
         self._is_per_query = is_per_query
         self._streams = streams
         self._trial = trial
         groups = candidates.pids.copy()
-        if has_distractors:
+        if has_distractors:  # each a group of its own, behind the people, whose draws stay
             distractors = np.flatnonzero(groups == DISTRACTOR_PID)
-            groups[distractors] = groups.min(initial=0) - 1 - np.arange(len(distractors))
+            groups[distractors] = groups.max(initial=0) + 1 + np.arange(len(distractors))
         is_listed = np.ones(len(groups), dtype=bool)
         is_listed[candidates.junk] = False
         listed = np.flatnonzero(is_listed)
-        self._names, self._codes = np.unique(groups, return_inverse=True)
+        self._names, codes = np.unique(groups[listed], return_inverse=True)
+        self._codes = np.full(len(groups), -1)
+        self._codes[listed] = codes
         # Listed positions, identity after identity, gallery order within each.
-        self._order = listed[np.argsort(self._codes[listed], kind="stable")]
-        counts = np.bincount(self._codes[listed], minlength=len(self._names))
-        self.num_images = int(np.count_nonzero(counts))
-        self.is_constant = bool((counts <= 1).all())
+        self._order = listed[np.argsort(codes, kind="stable")]
+        self.num_images = len(self._names)
+        self.is_constant = len(listed) == len(self._names)
         self.num_draws = 1 if self.is_constant else num_draws
         self._galleries: dict[int | None, tuple[Positions, Positions]] = {}
         self._shared = np.stack(

@@ -38,7 +38,8 @@ def torchreid_evaluate_rank(
     over 10 random galleries per query with one image per identity, while mAP stays on the whole
     list. There the original draws from numpy's global state; here the draws are fixed, so the
     same input always gives the same result, equal to the original's up to the draw.
-    Where a list is shorter than the curve the original fails; here the curve goes on flat.
+    Where the list of a query is shorter than the curve the original fails (or, if all lists are
+    equally short, shortens the curve); here the curve goes on flat at its full length.
 
     Args:
         distmat: distances, shape (Q, G).

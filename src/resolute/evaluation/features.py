@@ -146,13 +146,12 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DatasetError(f"{path}: expected an .npz archive with named arrays, got .npy")
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DatasetError(f"{path}: expected .npz with named arrays, got one .npy array")
             return {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, DatasetError):
-            raise
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(
             f"{path}: not readable as .npz of plain numbers ({error}); write it with "
             "numpy.savez(path, vectors=..., pids=..., camids=...)"

@@ -156,11 +156,11 @@ def corrected_resampled_t(
         ProtocolError: if there are fewer than two halves, or all differences are equal.
     """
     num_runs = len(differences)
-    variance = float(np.var(differences, ddof=1)) if num_runs > 1 else 0.0
-    if variance == 0:
+    if num_runs < 2 or min(differences) == max(differences):
         raise ProtocolError(
             f"corrected t: expected at least two differences that are not all equal, got {num_runs}"
         )
+    variance = float(np.var(differences, ddof=1))
     estimate = math.fsum(differences) / num_runs
     error = math.sqrt(variance * (1 / num_runs + num_test / num_train))
     t = estimate / error

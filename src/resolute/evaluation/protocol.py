@@ -5,7 +5,7 @@ whole gallery and of 22 % over single-shot galleries. ``docs/protocols.md`` defi
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
@@ -46,6 +46,12 @@ class Protocol:
     max_rank: int = 50
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            choices, value = get_args(hint), getattr(self, name)
+            if choices and value not in choices:
+                raise ConfigError(
+                    f"protocol.{name}: " + unknown_name("value", value, list(choices))
+                )
         if self.num_draws < 1 or self.max_rank < 1:
             raise ConfigError(
                 "protocol: expected num_draws and max_rank of at least 1, got "
@@ -78,7 +84,7 @@ class Protocol:
 _CUSTOM = Protocol()
 
 PROTOCOLS = {
-    # One HR gallery image per identity, 100 draws, no camera rule [SING; literature.md 2.1].
+    # One HR gallery image per identity, 100 draws, no camera rule [Jiao 2018].
     "mlr": Protocol(name="mlr", camera_rule="none", gallery="single-shot"),
     # [Zheng 2015], with the AP of the toolboxes rather than of the official script.
     "market": Protocol(name="market"),

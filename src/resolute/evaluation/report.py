@@ -63,8 +63,8 @@ class Report:
         mean_ap_step: mAP by the definition ``step``.
         mean_ap_trapezoid: mAP by the definition ``trapezoid``.
         mean_inp: mINP.
-        std: standard deviation over draws (ddof = 1) of ``rank1`` .. ``rank20``, ``mean_ap`` and
-            ``mean_inp``; empty where nothing was drawn.
+        std: standard deviation over draws (ddof = 1) of what depends on them: ``rank1`` ..
+            ``rank20``, ``mean_ap``, ``mean_inp``; empty where nothing is drawn.
         per_rate: scores by down-sampling rate of the query, lowest first.
         per_height: scores by native height of the query in pixels, lowest first.
         per_identity: pairs of identity and its mean Rank-1, by identity.
@@ -168,7 +168,7 @@ def rank1_by_identity(scores: QueryScores, labels: Labels) -> tuple[tuple[int, f
 
 
 def std_over_draws(
-    scores: QueryScores, curves: NDArray[np.float64], *, ap: str
+    scores: QueryScores, curves: NDArray[np.float64], *, ap: str, has_drawn_ap: bool
 ) -> dict[str, float]:
     """Compute how much one draw differs from the next.
 
@@ -176,14 +176,16 @@ def std_over_draws(
         scores: of Q queries in T draws.
         curves: CMC of each draw, shape (T, R).
         ap: definition of the average precision.
+        has_drawn_ap: whether AP and INP were computed on the drawn lists too.
 
     Returns:
         Standard deviations by name (ddof = 1; 0 for a single draw, which stands for all).
     """
     num_draws, num_ranks = curves.shape
     values = {f"rank{r}": curves[:, r - 1] for r in RANKS if r <= num_ranks}
-    values["mean_ap"] = chosen_ap(scores, ap).mean(axis=0)
-    values["mean_inp"] = scores.inp.mean(axis=0)
+    if has_drawn_ap:
+        values["mean_ap"] = chosen_ap(scores, ap).mean(axis=0)
+        values["mean_inp"] = scores.inp.mean(axis=0)
     return {k: float(np.std(v, ddof=1)) if num_draws > 1 else 0.0 for k, v in values.items()}
 
 

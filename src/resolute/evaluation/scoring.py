@@ -87,7 +87,7 @@ def evaluate(
         mean_ap_step=float(scores.ap_step.mean()),
         mean_ap_trapezoid=float(scores.ap_trapezoid.mean()),
         mean_inp=float(scores.inp.mean()),
-        std={} if single is None else std_over_draws(scores, curves, ap=protocol.ap),
+        std=_std(protocol, scores, curves),
         per_rate=group_by_rate(scores, query_kept, ap=protocol.ap),
         per_height=group_by_height(scores, query_kept, ap=protocol.ap),
         per_identity=rank1_by_identity(scores, query_kept),
@@ -119,7 +119,7 @@ def _score_queries(
 def _single_shot(
     protocol: Protocol, candidates: Candidates, streams: Streams, trial: int
 ) -> SingleShot | None:
-    if protocol.gallery == "all":
+    if not protocol.is_single_shot:
         return None
     return SingleShot(
         candidates,
@@ -129,6 +129,12 @@ def _single_shot(
         streams=streams,
         trial=trial,
     )
+
+
+def _std(protocol: Protocol, scores: QueryScores, curves: NDArray[np.float64]) -> dict[str, float]:
+    if not protocol.is_single_shot:
+        return {}
+    return std_over_draws(scores, curves, ap=protocol.ap, has_drawn_ap=protocol.ap_list == "drawn")
 
 
 def _each_row(

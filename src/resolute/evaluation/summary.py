@@ -31,8 +31,8 @@ class Spread:
             values: at least one.
 
         Examples:
-            >>> Spread.of([0.5, 0.75])
-            Spread(mean=0.625, std=0.17677669529663687)
+            >>> Spread.of([1, 2, 3])
+            Spread(mean=2.0, std=1.0)
         """
         mean = math.fsum(values) / len(values)
         return cls(mean=mean, std=float(np.std(values, ddof=1)) if len(values) > 1 else None)

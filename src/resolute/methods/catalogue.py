@@ -11,10 +11,9 @@ from resolute.methods.config import FTWAConfig, OptimiserConfig, ScheduleConfig
 from resolute.methods.contract import Phase
 from resolute.methods.ftwa import FTWA
 from resolute.methods.variants import VARIANTS
-from resolute.models.backbone import build_backbone
 from resolute.models.config import ModelConfig
+from resolute.models.pretrained import start_backbone
 from resolute.models.two_stream import TwoStream
-from resolute.models.weights import load_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +64,7 @@ def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
     """
     model = blueprint.model
     with streams.torch_default(Stream.INITIALISATION):
-        backbone = build_backbone(model)
-        report = (
-            load_weights(backbone, model.weights).summary() if model.weights else "random start"
-        )
+        backbone, report = start_backbone(model)
         method = FTWA(
             TwoStream(backbone, two_encoders=blueprint.method.encoders == 2),
             blueprint.method,
@@ -78,7 +74,7 @@ def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
             height_reference=blueprint.height_reference,
             is_pretrained=bool(model.weights),
         )
-    return method, report
+    return method, report.summary() if report else "random weights"
 
 
 METHODS: dict[str, Callable[..., tuple[FTWA, str]]] = dict.fromkeys(VARIANTS, build_ftwa)

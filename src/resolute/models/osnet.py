@@ -46,9 +46,7 @@ class OSNet(nn.Module):
         self.input_size = learned_pooling
 
         self.in_first = nn.InstanceNorm2d(3, affine=True) if variant else None
-        self.conv1 = _conv_bn(3, stem, kernel=7, stride=2)
-        if variant:
-            self.conv1.bn = nn.InstanceNorm2d(stem, affine=True)
+        self.conv1 = _instance_norm_stem(stem) if variant else _conv_bn(3, stem, kernel=7, stride=2)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.conv2 = _stage(stem, first, transition=True, variant=variant)
         self.conv3 = _stage(first, second, transition=True, variant=variant)
@@ -95,8 +93,8 @@ class OSNet(nn.Module):
         return embeddings
 
     def _part(self, *names: str) -> nn.Sequential:
-        named = OrderedDict((n, self.get_submodule(n)) for n in names if getattr(self, n))
-        return nn.Sequential(named)
+        modules = ((name, getattr(self, name)) for name in names)
+        return nn.Sequential(OrderedDict((n, m) for n, m in modules if m is not None))
 
 
 class OSBlock(nn.Module):
@@ -212,6 +210,16 @@ class LearnedPooling(nn.Module):
         return (features * self.weight.squeeze(1)).sum(dim=(2, 3)) + self.bias  # (N, C)
 
 
+def _instance_norm_stem(out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(3, out_channels, 7, stride=2, padding=3, bias=False),
+            bn=nn.InstanceNorm2d(out_channels, affine=True),
+            relu=nn.ReLU(),  # in place on instance norm's view would cost autograd a copy
+        )
+    )
+
+
 def _conv_bn(
     in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, relu: bool = True
 ) -> nn.Sequential:
@@ -238,7 +246,9 @@ def _light_conv(channels: int) -> nn.Sequential:
     )
 
 
-def _stage(in_channels: int, out_channels: int, *, transition: bool, variant: bool) -> nn.Sequential:
+def _stage(
+    in_channels: int, out_channels: int, *, transition: bool, variant: bool
+) -> nn.Sequential:
     width = out_channels // BOTTLENECK
     second_gate = GroupNormGate(width) if variant else ChannelGate(width)
     stage = nn.Sequential(

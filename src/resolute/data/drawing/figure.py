@@ -7,14 +7,15 @@ import math
 
 from PIL import Image
 
-from resolute.data.drawing.cloth import RGB, Point, scaled, shaded, stamp
-from resolute.data.drawing.identity import HAIR_COLOURS, SKIN_COLOURS, Cloth, Identity
+from resolute.data.drawing.cloth import Point, scaled, shaded, stamp
+from resolute.data.drawing.head import draw_hair, draw_head
+from resolute.data.drawing.identity import SKIN_COLOURS, Identity
 from resolute.data.drawing.stage import Joint, Pose, Section, Stage, between
 
 _SHOULDER = 0.196
 _UPPER_ARM, _FORE_ARM = 0.16, 0.145
 _THIGH, _SHIN = 0.47, 0.47  # shares of the leg; the rest is the foot
-_BARE = frozenset({"shorts", "skirt", "long skirt"})
+_SKIRTS = frozenset({"skirt", "long skirt"})
 
 
 def draw_figure(
@@ -36,14 +37,14 @@ def draw_figure(
     _shoulder_bag(stage, person, far)
     if not is_away:
         _backpack(stage, person)
-        _long_hair(stage, person)
+        draw_hair(stage, person)
     _leg(stage, person, pose, far, light=0.84)
     _leg(stage, person, pose, near, light=1.0)
     _hips(stage, person)
     _torso(stage, person)
-    _head(stage, person)
+    draw_head(stage, person)
     if is_away:
-        _long_hair(stage, person)
+        draw_hair(stage, person)
         _backpack(stage, person)
     _shoulder_bag(stage, person, near)
     _arm(stage, person, pose, near, light=0.94)
@@ -88,7 +89,7 @@ def _leg(stage: Stage, person: Identity, pose: Pose, side: int, *, light: float)
     skin = SKIN_COLOURS[person.skin]
     _shoe(stage, person, (x, foot_y, foot_z), light)
     stage.limb(knee, ankle, (0.056, 0.036), skin, light)
-    if person.bottom_cut not in {"skirt", "long skirt"}:
+    if person.bottom_cut not in _SKIRTS:
         _trouser_leg(stage, person, (hip, knee, ankle), side, light)
     else:
         stage.limb(hip, knee, (0.08, 0.058), skin, light)
@@ -110,7 +111,9 @@ def _trouser_leg(
     is_seen = -side * stage.sin > -0.3
     if person.side_stripe != "none" and is_seen:
         out = 0.032 * side * stage.cos * stage.unit * person.girth
-        seam = [Joint(j.x + out * k, j.y, j.near) for j, k in zip(joints, (1.2, 0.9, 0.7))]
+        seam = [
+            Joint(j.x + out * k, j.y, j.near) for j, k in zip(joints, (1.2, 0.9, 0.7), strict=True)
+        ]
         stage.line(seam, 0.014, shaded(person.side_stripe, light))
 
 
@@ -128,7 +131,7 @@ def _shoe(stage: Stage, person: Identity, ankle: tuple[float, float, float], lig
 def _hips(stage: Stage, person: Identity) -> None:
     hip = person.hip
     top = Section(hip - 0.07, 0.082, 0.066)
-    if person.bottom_cut in {"skirt", "long skirt"}:
+    if person.bottom_cut in _SKIRTS:
         length, flare = (0.17, 0.115) if person.bottom_cut == "skirt" else (0.33, 0.13)
         knee_side = Section(hip + length, flare, flare * 0.85)
         stage.trunk([top, Section(hip, 0.096, 0.08), knee_side], person.bottom)
@@ -155,7 +158,7 @@ def _torso(stage: Stage, person: Identity) -> None:
     if stage.cos > 0:
         _front(stage, person)
     if person.belt != "none":
-        belt = [Section(hip - 0.04, 0.09, 0.077), Section(hip - 0.018, 0.093, 0.08)]
+        belt = [Section(hip - 0.034, 0.09, 0.077), Section(hip - 0.018, 0.092, 0.079)]
         stage.trunk(belt, shaded(person.belt, 1.0))
     _motif(stage, person)
     if person.scarf != "none":
@@ -198,77 +201,6 @@ def _motif(stage: Stage, person: Identity) -> None:
     stamp(stage.pen, person.motif, (centre.x, centre.y), (size * abs(stage.cos) ** 0.5, size), fill)
 
 
-def _head(stage: Stage, person: Identity) -> None:
-    size = person.head
-    skin, hair = SKIN_COLOURS[person.skin], HAIR_COLOURS[person.hair_colour]
-    crown = hair if person.hair != "bald" else skin
-    centre = stage.joint(0.0, 0.066, 0.012)
-    stage.oval(centre, 0.047 * size, 0.064 * size, crown)
-    shown = (stage.cos + 0.65) / 1.65
-    if shown > 0:
-        face = stage.joint(0.0, 0.078, 0.03)
-        stage.oval(face, 0.043 * size * shown**0.6, 0.054 * size, skin)
-        _face(stage, person, face, shown)
-    if person.hat != "none":
-        _hat(stage, person, centre)
-
-
-def _face(stage: Stage, person: Identity, face: Joint, shown: float) -> None:
-    size, unit = person.head, stage.unit
-    hair = HAIR_COLOURS[person.hair_colour]
-    if person.has_beard:
-        chin = face._replace(y=face.y + 0.034 * size * unit)
-        stage.oval(chin, 0.034 * size * shown**0.6, 0.022 * size, hair)
-    eyes = [stage.joint(x, 0.074, 0.045) for x in (-0.018 * size, 0.018 * size)]
-    seen = [eye for eye in eyes if eye.near > 0.0]
-    if person.has_glasses and seen:
-        bar = [face._replace(x=face.x + k * 0.036 * size * unit * shown, y=seen[0].y) for k in (-1, 1)]
-        stage.line(bar, 0.015, (24, 24, 28))
-    for eye in seen:
-        stage.oval(eye, 0.006, 0.006, (40, 32, 30))
-
-
-def _hat(stage: Stage, person: Identity, centre: Joint) -> None:
-    size, unit = person.head, stage.unit
-    if person.hat == "hood":
-        fill = shaded(person.top.base, 0.9)
-        width = round(0.02 * unit)
-        w, h = 0.06 * size * unit, 0.076 * size * unit
-        box = (centre.x - w, centre.y - h, centre.x + w, centre.y + h)
-        if stage.cos < -0.3:
-            stage.pen.ellipse(box, fill=fill)
-        else:
-            stage.pen.ellipse(box, outline=fill, width=width)
-        return
-    fill = shaded(person.hat_colour, 1.0)
-    w, h = 0.051 * size * unit, 0.068 * size * unit
-    dome = (centre.x - w, centre.y - h, centre.x + w, centre.y + h * 0.8)
-    stage.pen.chord(dome, 180, 360, fill=fill)
-    brim_y = centre.y - 0.1 * h
-    if person.hat == "cap" and stage.cos > -0.4:
-        tip = stage.joint(0.0, 0.066, 0.085)
-        stage.line([centre._replace(y=brim_y), tip._replace(y=brim_y + 2)], 0.02, scaled(fill, 0.8))
-    elif person.hat == "beanie":
-        band = centre._replace(y=brim_y - 0.012 * unit)
-        stage.box(band, 0.104 * size, 0.024, scaled(fill, 0.75))
-
-
-def _long_hair(stage: Stage, person: Identity) -> None:
-    if person.hair in {"bald", "short"}:
-        return
-    hair = HAIR_COLOURS[person.hair_colour]
-    size = person.head
-    if person.hair == "bun":
-        stage.oval(stage.joint(0.0, 0.018, -0.04), 0.026, 0.024, scaled(hair, 0.9))
-    elif person.hair == "tail":
-        tail = stage.joint(0.0, 0.06, -0.05), stage.joint(0.0, 0.19, -0.075)
-        stage.limb(*tail, (0.034, 0.018), scaled(hair, 0.9))
-    else:
-        end = 0.135 if person.hair == "bob" else 0.235
-        crown = Section(0.05, 0.05 * size, 0.036 * size, -0.012)
-        stage.trunk([crown, Section(end, 0.058 * size, 0.04 * size, -0.03)], hair)
-
-
 def _backpack(stage: Stage, person: Identity) -> None:
     if person.bag != "backpack":
         return
@@ -292,7 +224,9 @@ def _shoulder_bag(stage: Stage, person: Identity, side: int) -> None:
     if is_near:
         stage.line(strap, 0.016, scaled(main, 0.85))
     stage.box(hip, 0.07 + 0.05 * abs(stage.sin), 0.09, main)
-    stage.box(hip._replace(y=hip.y - 0.022 * stage.unit), 0.06 + 0.05 * abs(stage.sin), 0.03, second)
+    stage.box(
+        hip._replace(y=hip.y - 0.022 * stage.unit), 0.06 + 0.05 * abs(stage.sin), 0.03, second
+    )
 
 
 def _hand_bag(stage: Stage, person: Identity, hand: Joint) -> None:

@@ -6,6 +6,7 @@ people on every machine. Lengths are in body heights unless said otherwise.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -39,11 +40,11 @@ HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 _TOP_COLOURS = {
-    "black": 5, "grey": 5, "white": 4, "navy": 4, "blue": 1, "red": 1, "green": 1, "khaki": 1,
+    "black": 6, "grey": 6, "white": 6, "navy": 4, "red": 1, "green": 1, "khaki": 1,
 }  # fmt: skip
-_BOTTOM_COLOURS = {"black": 5, "navy": 5, "grey": 3, "khaki": 2}
+_BOTTOM_COLOURS = {"black": 5, "navy": 5, "grey": 3, "khaki": 1}
 _PATTERN_COLOURS = {
-    "white": 4, "black": 4, "grey": 3, "navy": 2, "red": 1, "yellow": 1, "blue": 1,
+    "white": 6, "black": 6, "grey": 3, "red": 1, "yellow": 1, "blue": 1,
 }  # fmt: skip
 _BAG_COLOURS = {
     "black": 5, "grey": 3, "navy": 3, "brown": 2, "khaki": 1, "red": 1, "green": 1, "yellow": 1,
@@ -53,11 +54,15 @@ _TOP_PATTERNS = {
     "chequers": 2,
 }  # fmt: skip
 _BOTTOM_PATTERNS = {
-    "plain": 6, "checks": 1, "pinstripes": 1, "dots": 1, "bands": 1, "diagonal": 1, "chequers": 1,
+    "plain": 6, "checks": 1, "pinstripes": 2, "dots": 1, "diagonal": 1, "chequers": 1,
 }  # fmt: skip
+# A body of 130 pixels gives repeats of 4 to 8 pixels: plain to see at r = 1 and mostly at r = 2,
+# mixed into one colour at r = 4, where nothing finer than 8 pixels survives [ours].
+_TOP_PERIODS = {0.038: 1, 0.047: 1, 0.058: 1}
+_BOTTOM_PERIODS = {0.034: 1, 0.042: 1}
 _MOTIFS = {
-    "none": 4, "disc": 1, "ring": 1, "square": 1, "triangle": 1, "cross": 1, "saltire": 1, "bars": 1,
-    "diamond": 1, "heart": 1,
+    "none": 1, "disc": 1, "ring": 1, "square": 1, "triangle": 1, "cross": 1, "saltire": 1,
+    "bars": 1, "diamond": 1, "heart": 1,
 }  # fmt: skip
 
 
@@ -162,47 +167,47 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     Returns:
         A complete description.
     """
-    top = _cloth(rng, _TOP_COLOURS, _TOP_PATTERNS)
-    bottom = _cloth(rng, _BOTTOM_COLOURS, _BOTTOM_PATTERNS)
+    top = _cloth(rng, _TOP_COLOURS, _TOP_PATTERNS, _TOP_PERIODS)
+    bottom = _cloth(rng, _BOTTOM_COLOURS, _BOTTOM_PATTERNS, _BOTTOM_PERIODS)
     contrast = {name: k for name, k in _PATTERN_COLOURS.items() if name != top.base}
     plain_sleeve = Cloth(
         pattern="plain", base=pick(rng, contrast), second=top.base, period=top.period
     )
-    sleeve_cloth = pick(rng, {top: 4, plain_sleeve: 1})
+    sleeve_cloth = pick(rng, {top: 6, plain_sleeve: 1})
     is_plain = top.pattern == "plain"
     return Identity(
-        girth=uniform(rng, 0.84, 1.2),
-        shoulders=uniform(rng, 0.9, 1.12),
-        hip=uniform(rng, 0.475, 0.525),
+        girth=uniform(rng, 0.9, 1.14),
+        shoulders=uniform(rng, 0.94, 1.08),
+        hip=uniform(rng, 0.485, 0.515),
         head=uniform(rng, 0.94, 1.08),
         skin=pick(rng, {"fair": 3, "tan": 3, "brown": 2, "dark": 2}),
         hair=pick(rng, {"bald": 1, "short": 5, "bob": 3, "long": 3, "bun": 1, "tail": 2}),
         hair_colour=pick(rng, {"black": 4, "brown": 4, "blond": 2, "grey": 1}),
-        hat=pick(rng, {"none": 7, "cap": 1, "beanie": 1, "hood": 1}),
+        hat=pick(rng, {"none": 12, "cap": 1, "beanie": 1, "hood": 1}),
         hat_colour=pick(rng, _BAG_COLOURS),
         has_beard=pick(rng, {False: 5, True: 1}),
         has_glasses=pick(rng, {False: 4, True: 1}),
         top=top,
-        sleeve=pick(rng, {0.3: 1, 0.45: 1, 0.7: 1, 1.0: 4}),
+        sleeve=pick(rng, {0.35: 2, 0.7: 1, 1.0: 6}),
         sleeve_cloth=sleeve_cloth,
-        hem=pick(rng, {0.0: 3, 0.04: 3, 0.16: 1}),
-        front=pick(rng, {"closed": 5, "zip": 1, "open": 1}),
+        hem=pick(rng, {0.0: 4, 0.04: 4, 0.16: 1}),
+        front=pick(rng, {"closed": 8, "zip": 1, "open": 1}),
         inner=pick(rng, contrast),
         motif=pick(rng, _MOTIFS) if is_plain else "none",
         motif_colour=pick(rng, contrast),
         motif_size=pick(rng, {0.055: 1, 0.075: 1, 0.095: 1}),
         is_motif_on_back=pick(rng, {True: 2, False: 1}),
         bottom=bottom,
-        bottom_cut=pick(rng, {"slim": 6, "wide": 5, "shorts": 1, "skirt": 1, "long skirt": 1}),
+        bottom_cut=pick(rng, {"slim": 8, "wide": 6, "shorts": 1, "skirt": 1, "long skirt": 1}),
         side_stripe=pick(rng, {"none": 6, "white": 1, "red": 1, "yellow": 1}),
         shoes=pick(rng, {"black": 3, "white": 3, "brown": 2, "red": 1, "blue": 1}),
         soles=pick(rng, {"white": 1, "black": 1}),
         has_boots=pick(rng, {False: 4, True: 1}),
-        bag=pick(rng, {"none": 4, "backpack": 3, "shoulder": 2, "hand": 2}),
+        bag=pick(rng, {"none": 6, "backpack": 3, "shoulder": 2, "hand": 2}),
         bag_colour=pick(rng, _BAG_COLOURS),
         bag_second=pick(rng, _PATTERN_COLOURS),
         bag_side=pick(rng, {-1: 1, 1: 1}),
-        scarf=pick(rng, {"none": 12, "red": 1, "white": 1, "yellow": 1, "blue": 1}),
+        scarf=pick(rng, {"none": 24, "red": 1, "white": 1, "yellow": 1, "blue": 1}),
         belt=pick(rng, {"none": 4, "black": 1, "white": 1, "brown": 1}),
     )
 
@@ -210,11 +215,8 @@ def draw_identity(rng: np.random.Generator) -> Identity:
 def pick(rng: np.random.Generator, weights: Mapping[T, int]) -> T:
     """Draw one key with whole-number weights; integers alone decide, so it is exact anywhere."""
     ticket = int(rng.integers(sum(weights.values())))
-    for choice, weight in weights.items():
-        ticket -= weight
-        if ticket < 0:
-            break
-    return choice
+    ends = zip(weights, accumulate(weights.values()), strict=True)
+    return next(choice for choice, end in ends if ticket < end)
 
 
 def uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -223,11 +225,11 @@ def uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _cloth(
-    rng: np.random.Generator, colours: Mapping[str, int], patterns: Mapping[str, int]
+    rng: np.random.Generator,
+    colours: Mapping[str, int],
+    patterns: Mapping[str, int],
+    periods: Mapping[float, int],
 ) -> Cloth:
     base = pick(rng, colours)
     second = pick(rng, {name: k for name, k in _PATTERN_COLOURS.items() if name != base})
-    # At a body of 125 pixels the repeats are 4 to 7 pixels: seen at r = 1, mixed into one colour
-    # at r = 4, where the finest repeat that survives is 8 pixels [ours].
-    period = pick(rng, {0.034: 1, 0.044: 1, 0.056: 1})
-    return Cloth(pattern=pick(rng, patterns), base=base, second=second, period=period)
+    return Cloth(pattern=pick(rng, patterns), base=base, second=second, period=pick(rng, periods))

@@ -71,4 +71,5 @@ def _expose(
     # The sum of three bytes is close enough to a bell curve, and exact on every machine.
     grain = rng.integers(0, 256, size=(3, h, w, 3), dtype=np.uint8).sum(axis=0, dtype=np.int64)
     pixels += (grain - 383).astype(np.float32) * np.float32(shot.noise / 128)
-    return np.rint(pixels).clip(0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.rint(pixels).clip(0, 255).astype(np.uint8)
+    return image

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from resolute.data.drawing.cloth import RGB
+from resolute.data.drawing.cloth import RGB, scaled
 from resolute.data.drawing.identity import CLOTH_COLOURS, pick, uniform
 
 _WALLS: dict[str, tuple[RGB, ...]] = {
@@ -49,7 +49,9 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int], place: str)
     return Image.fromarray(_mottled(np.asarray(image), rng))
 
 
-def draw_cover(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], kind: str) -> None:
+def draw_cover(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], kind: str
+) -> None:
     """Draw what stands between camera and person.
 
     Args:
@@ -90,12 +92,18 @@ def _courses(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int
         shift = course if row % 2 else 0
         for x in range(shift - course, w, 2 * course):
             pen.line((x, y, x, y + course), fill=(shade, shade, shade))
-    
 
-def _paving(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int, floor: RGB) -> None:
+
+def _paving(
+    pen: ImageDraw.ImageDraw,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    horizon: int,
+    floor: RGB,
+) -> None:
     """Draw floor joints that run to a vanishing point, and a kerb."""
     w, h = size
-    joint = tuple(int(0.84 * c) for c in floor)
+    joint = scaled(floor, 0.84)
     vanish = int(rng.integers(-w, 2 * w))
     for foot in range(-2 * w, 3 * w, int(rng.integers(20, 60))):
         pen.line((vanish + (foot - vanish) // 3, horizon, foot, h), fill=joint)
@@ -111,30 +119,52 @@ def _paving(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int,
 def _mottled(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Lay coarse stains over a picture, so that no surface is one colour."""
     h, w, _ = pixels.shape
-    stains = rng.integers(196, 256, size=(h // 12 + 1, w // 12 + 1), dtype=np.int64).astype(np.uint8)
+    stains = rng.integers(196, 256, size=(h // 12 + 1, w // 12 + 1), dtype=np.uint8)
     field = np.asarray(Image.fromarray(stains).resize((w, h), Image.Resampling.BILINEAR))
-    return (pixels.astype(np.uint16) * field[:, :, None] // 226).clip(0, 255).astype(np.uint8)
+    stained = pixels.astype(np.uint16) * field[:, :, None] // 226  # (h, w, 3)
+    image: NDArray[np.uint8] = stained.clip(0, 255).astype(np.uint8)
+    return image
 
 
-def _window(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _window(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, y = int(rng.integers(-w // 3, w)), int(rng.integers(0, max(1, horizon - h // 6)))
     width, height = int(rng.integers(w // 4, w)), int(rng.integers(h // 8, h // 3))
     glass = int(rng.integers(40, 150))
-    pen.rectangle((x, y, x + width, y + height), fill=(glass, glass + 8, glass + 18), outline=(60, 58, 56), width=4)
+    pen.rectangle(
+        (x, y, x + width, y + height),
+        fill=(glass, glass + 8, glass + 18),
+        outline=(60, 58, 56),
+        width=4,
+    )
     pen.line((x + width // 2, y, x + width // 2, y + height), fill=(60, 58, 56), width=3)
-    pen.line((x + 6, y + height - 8, x + width // 3, y + 6), fill=(glass + 40, glass + 44, glass + 48), width=5)
+    pen.line(
+        (x + 6, y + height - 8, x + width // 3, y + 6),
+        fill=(glass + 40, glass + 44, glass + 48),
+        width=5,
+    )
 
 
-def _door(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _door(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, width = int(rng.integers(-w // 4, w)), int(rng.integers(w // 4, w // 2))
     top = horizon - int(rng.integers(h // 4, h // 2))
-    pen.rectangle((x, top, x + width, horizon), fill=_any_colour(rng), outline=(50, 46, 42), width=4)
-    pen.ellipse((x + width - 14, horizon - h // 6, x + width - 8, horizon - h // 6 + 6), fill=(210, 190, 120))
+    pen.rectangle(
+        (x, top, x + width, horizon), fill=_any_colour(rng), outline=(50, 46, 42), width=4
+    )
+    pen.ellipse(
+        (x + width - 14, horizon - h // 6, x + width - 8, horizon - h // 6 + 6),
+        fill=(210, 190, 120),
+    )
 
 
-def _poster(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _poster(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, y = int(rng.integers(-w // 6, w)), int(rng.integers(0, max(1, horizon - h // 8)))
     width, height = w // 4, h // 7
@@ -145,7 +175,9 @@ def _poster(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int,
         pen.line((x + 6, below, x + width - 6, below), fill=(40, 40, 40), width=2)
 
 
-def _pillar(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _pillar(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, width = int(rng.integers(-w // 8, w)), int(rng.integers(w // 16, w // 5))
     grey = int(rng.integers(70, 210))
@@ -154,40 +186,70 @@ def _pillar(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int,
     pen.rectangle((x, 0, x + width // 4, foot), fill=(grey - 26, grey - 26, grey - 32))
 
 
-def _bin(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _bin(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, foot = int(rng.integers(-w // 8, w)), horizon + int(rng.integers(h // 20, h // 8))
-    pen.polygon([(x, foot - h // 6), (x + w // 5, foot - h // 6), (x + w // 6, foot), (x + w // 30, foot)], fill=_any_colour(rng))
+    pen.polygon(
+        [(x, foot - h // 6), (x + w // 5, foot - h // 6), (x + w // 6, foot), (x + w // 30, foot)],
+        fill=_any_colour(rng),
+    )
     pen.rectangle((x - 2, foot - h // 6 - 6, x + w // 5 + 2, foot - h // 6 + 2), fill=(58, 60, 62))
 
 
-def _car(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _car(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x, foot = int(rng.integers(-w, w)), horizon + int(rng.integers(0, h // 12))
     length, tall = int(w * 1.3), h // 4
     paint = _any_colour(rng)
-    roof = [(x + length // 5, foot - tall), (x + length * 7 // 10, foot - tall), (x + length * 4 // 5, foot - tall // 2), (x + length // 10, foot - tall // 2)]
+    roof = [
+        (x + length // 5, foot - tall),
+        (x + length * 7 // 10, foot - tall),
+        (x + length * 4 // 5, foot - tall // 2),
+        (x + length // 10, foot - tall // 2),
+    ]
     pen.polygon(roof, fill=(62, 72, 84), outline=paint, width=5)
     pen.rectangle((x, foot - tall // 2, x + length, foot - 8), fill=paint)
     for wheel in (length // 5, length * 4 // 5):
         centre = x + wheel
-        pen.ellipse((centre - tall // 5, foot - tall // 3, centre + tall // 5, foot + tall // 14), fill=(34, 34, 36))
+        pen.ellipse(
+            (centre - tall // 5, foot - tall // 3, centre + tall // 5, foot + tall // 14),
+            fill=(34, 34, 36),
+        )
 
 
-def _tree(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _tree(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     x = int(rng.integers(0, w))
     pen.rectangle((x, h // 8, x + w // 12, horizon + h // 40), fill=(84, 66, 50))
     _leaves(pen, rng, (x, h // 10), w // 3, 16)
 
 
-def _leaves(pen: ImageDraw.ImageDraw, rng: np.random.Generator, centre: tuple[int, int], reach: int, count: int) -> None:
-    for dx, dy, radius, green in rng.integers((-reach, -reach, reach // 8, 60), (reach, reach, reach // 3, 130), size=(count, 4)).tolist():
+def _leaves(
+    pen: ImageDraw.ImageDraw,
+    rng: np.random.Generator,
+    centre: tuple[int, int],
+    reach: int,
+    count: int,
+) -> None:
+    for dx, dy, radius, green in rng.integers(
+        (-reach, -reach, reach // 8, 60), (reach, reach, reach // 3, 130), size=(count, 4)
+    ).tolist():
         x, y = centre[0] + dx, centre[1] + dy
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(green - 20, green + 10, green - 30))
+        pen.ellipse(
+            (x - radius, y - radius, x + radius, y + radius),
+            fill=(green - 20, green + 10, green - 30),
+        )
 
 
-def _fence(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int) -> None:
+def _fence(
+    pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: tuple[int, int], horizon: int
+) -> None:
     w, h = size
     grey, gap = int(rng.integers(50, 200)), int(rng.integers(10, 26))
     top, foot = horizon - h // 6, horizon + h // 30

@@ -1,18 +1,21 @@
-"""One safetensors file with a JSON document inside: written whole or not at all, verified on reading.
+"""One safetensors file with a JSON document inside: written whole or not at all, read verified.
 
-The document lies in the file's metadata under the key ``resolute``. Its first entry is the sha256 of
-the whole file, computed with that entry itself set to zeros: one flipped bit anywhere is found.
+The document lies in the file's metadata under the key ``resolute``. Its first entry is the sha256
+of the whole file, computed with that entry itself set to zeros: one flipped bit anywhere is found.
 Reading executes nothing: safetensors and JSON only.
 """
 
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -34,7 +37,7 @@ def write_tensors(
     Args:
         path: file to write; its folder exists.
         tensors: any device, dtype and memory layout; stored contiguous.
-        document: what JSON can hold, without the keys ``digest``, ``kind`` and ``bytes``.
+        document: what JSON can hold; ``digest``, ``kind``, ``bytes`` and ``versions`` are added.
         kind: what the file is, for example ``checkpoint``; reading asks for it again.
 
     Raises:
@@ -45,6 +48,7 @@ def write_tensors(
         "digest": _NO_DIGEST.decode(),
         "kind": kind,
         "bytes": sum(tensor.nbytes for tensor in stored.values()),
+        "versions": versions(),
     }
     text = json.dumps({**head, **document}, allow_nan=False)
     blob = safetensors.torch.save(stored, metadata={_KEY: text})
@@ -113,6 +117,39 @@ def read_document(path: Path, *, kind: str) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
 
 
+def section(document: Mapping[str, Any], name: str, *, where: str) -> dict[str, Any]:
+    """Take a part of a document that has to be a mapping.
+
+    Args:
+        document: of :func:`read_tensors` or :func:`read_document`.
+        name: key of the part.
+        where: what the document was read from, for messages.
+
+    Returns:
+        The part.
+
+    Raises:
+        CheckpointError: if it is absent or no mapping.
+    """
+    part = document.get(name)
+    if not isinstance(part, dict):
+        raise CheckpointError(f"{where}: expected a section {name!r}, got {part!r}")
+    return part
+
+
+def versions() -> dict[str, str]:
+    """Name the versions that numbers in a file depend on.
+
+    Returns:
+        Versions of torch, numpy and Python.
+    """
+    return {
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
 def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring tensors to the layout safetensors takes; tied ones are stored once per name."""
     stored: dict[str, Tensor] = {}
@@ -126,7 +163,11 @@ def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _document(path: Path, blob: bytes, kind: str) -> tuple[int, dict[str, Any]]:
-    """Parse the header of a file; return where the tensors begin and the checked document."""
+    """Parse the header of a file; return where the tensors begin and the checked document.
+
+    Raises:
+        CheckpointError: if the header is damaged, foreign or of another kind.
+    """
     length = int.from_bytes(blob[:8], "little")
     if len(blob) < 8 or length > _LARGEST_HEADER or 8 + length > len(blob):
         raise CheckpointError(f"{path}: not a safetensors file, or truncated inside its header")

@@ -1,0 +1,45 @@
+"""``resolute convert``: a weight file becomes an untrained run folder."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from resolute.cli.overrides import parse_overrides
+from resolute.core.config import override
+from resolute.core.errors import ConfigError
+from resolute.engine.config import RunConfig
+
+
+def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Parse the words and convert.
+
+    Args:
+        parser: empty parser of this verb.
+        words: what follows the verb.
+
+    Returns:
+        The exit code.
+    """
+    parser.usage = "resolute convert FILE [--out DIR] [--model.backbone NAME] [--model.FIELD VALUE]"
+    parser.epilog = (
+        "The backbone is recognised by names and shapes; name it where that fails. Score the "
+        "result: resolute evaluate DIR --data.name mlr-viper --data.root ROOT"
+    )
+    parser.add_argument("file", type=Path, help="weights: Torchreid's, FastReID's, safetensors")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/FILE)")
+    options, rest = parser.parse_known_args(list(words))
+    changes = parse_overrides(rest, flags=("--out",))
+    for path in changes:
+        if not path.startswith("model."):
+            raise ConfigError(f"--{path}: only settings of the model can be given here")
+
+    from resolute.engine.convert import convert
+
+    model = override(RunConfig(), changes).model if "model.backbone" in changes else None
+    if changes and model is None:
+        raise ConfigError("name the backbone too: --model.backbone NAME")
+    file = options.file.expanduser()
+    folder = options.out or Path("runs") / file.name.split(".")[0]
+    print(convert(file, folder, model=model))
+    print(f"{folder}: untrained; score it with: resolute evaluate {folder} --data.root ROOT")
+    return 0

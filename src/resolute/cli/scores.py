@@ -1,0 +1,80 @@
+"""Scores as a table on the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from resolute.evaluation.report import Report
+from resolute.evaluation.summary import Spread, Summary
+
+
+def percent(spread: Spread | None) -> str:
+    """Word a score in percent, with its deviation where there is one.
+
+    Args:
+        spread: mean and deviation, fractions; None where there is no score.
+    """
+    if spread is None:
+        return "–"
+    if spread.std is None:
+        return f"{100 * spread.mean:.1f}"
+    return f"{100 * spread.mean:.1f} ± {100 * spread.std:.1f}"
+
+
+def scores_table(title: str, rows: Mapping[str, Mapping[str, Sequence[Report]]]) -> Table:
+    """Lay out rows of scores: one line per method and per way of asking.
+
+    Deviations are over trials; of a single trial, over its gallery draws.
+
+    Args:
+        title: printed above; says the benchmark.
+        rows: by method, then by name of the score, the reports of its trials.
+
+    Returns:
+        A table with Rank-1, -5, -10, mAP and Rank-1 per rate, in percent.
+    """
+    reports = [r for scores in rows.values() for r in scores.get("protocol", ())]
+    rates = sorted({rate for r in reports for rate in r.per_rate}, key=float)
+    if len(rates) < 2:
+        rates = []
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("method", no_wrap=True)
+    table.add_column("queries", no_wrap=True)
+    for head in ("Rank-1", "Rank-5", "Rank-10", "mAP", *(f"R1 r={rate}" for rate in rates)):
+        table.add_column(head, justify="right", no_wrap=True)
+    for method, scores in rows.items():
+        for name, trials in scores.items():
+            table.add_row(method, _asked(name), *_cells(trials, rates))
+    return table
+
+
+def _cells(reports: Sequence[Report], rates: Sequence[str]) -> list[str]:
+    summary = Summary.of(reports)
+    cells = {f"rank{rank}": spread for rank, spread in summary.ranks.items()}
+    cells["mean_ap"] = summary.mean_ap
+    if len(reports) == 1 and not reports[0].has_identical_draws:
+        over_draws = reports[0].std
+        cells = {n: Spread(mean=s.mean, std=over_draws.get(n)) for n, s in cells.items()}
+    per_rate = [summary.per_rate.get(rate, {}).get("rank1") for rate in rates]
+    shown = [cells.get(name) for name in ("rank1", "rank5", "rank10", "mean_ap")]
+    return [percent(cell) for cell in (*shown, *per_rate)]
+
+
+def print_table(table: Table) -> None:
+    """Print a table to the terminal, or whole to a file.
+
+    Args:
+        table: what to print.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+def _asked(name: str) -> str:
+    words = {"protocol": "LR, as the protocol", "hr": "HR, undegraded"}
+    if name.startswith("r="):
+        return f"LR, all at {name}"
+    return words.get(name, f"LR, {name}")

@@ -1,0 +1,118 @@
+"""A backbone with its start weights: from a file, from ImageNet, or random."""
+
+import http.client
+from pathlib import Path
+
+import torch
+import torchvision
+
+from resolute.core.errors import CheckpointError, ConfigError
+from resolute.models.backbone import BACKBONES, build_backbone, check_input_size
+from resolute.models.config import BackboneName, ModelConfig
+from resolute.models.osnet import OSNet
+from resolute.models.resnet import ResNet
+from resolute.models.weights import MatchReport, load_weights, match, read_state, rename
+
+IMAGENET = "imagenet"
+
+# The first published ImageNet weights, those of 2021 and before [assumed: the paper's date].
+IMAGENET_WEIGHTS = {
+    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
+    "resnet34": torchvision.models.ResNet34_Weights.IMAGENET1K_V1,
+    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
+    "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
+}
+
+
+def start_backbone(config: ModelConfig) -> tuple[ResNet | OSNet, MatchReport | None]:
+    """Build the backbone of a configuration and fill it from its start weights.
+
+    Random weights are drawn from torch's default generator; seed it around the call.
+
+    Args:
+        config: which backbone, from which weights, at which input size.
+
+    Returns:
+        The backbone and what its weight file filled; None for a random start.
+
+    Raises:
+        ConfigError: if the settings contradict each other.
+        CheckpointError: if the weights cannot be had or do not fit.
+    """
+    backbone = build_backbone(
+        config.backbone,
+        last_stride=config.last_stride,
+        stem_relu=config.stem_relu,
+        stem_pool_padding=config.stem_pool_padding,
+    )
+    check_input_size(backbone, config.height, config.width)
+    if not config.weights:
+        return backbone, None
+    path = imagenet_file(config.backbone) if config.weights == IMAGENET else Path(config.weights)
+    return backbone, load_weights(backbone, path, partial=config.partial_weights)
+
+
+def imagenet_file(name: str) -> Path:
+    """Find a ResNet's ImageNet weights in torch's hub folder, or download them there.
+
+    Args:
+        name: ``resnet18``, ``resnet34``, ``resnet50`` or ``resnet101``.
+
+    Returns:
+        Path of the weight file.
+
+    Raises:
+        ConfigError: if this backbone has no ImageNet weights in torchvision.
+        CheckpointError: if the file is not on disk and cannot be downloaded.
+    """
+    if name not in IMAGENET_WEIGHTS:
+        raise ConfigError(
+            f"no ImageNet weights for {name} in torchvision, only for "
+            f"{', '.join(IMAGENET_WEIGHTS)}: name a weight file in model.weights"
+        )
+    url: str = IMAGENET_WEIGHTS[name].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # torchvision puts the start of the sha256 into the name: resnet50-0676ba61.pth
+        digest = path.stem.rsplit("-", 1)[-1]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
+        raise CheckpointError(
+            f"no ImageNet weights for {name}: {url} cannot be downloaded ({error}): put that "
+            f"file at {path}, or name a weight file in model.weights"
+        ) from error
+    return path
+
+
+def recognise(path: str | Path) -> BackboneName:
+    """Tell which backbone a weight file belongs to, by names and shapes.
+
+    Args:
+        path: weight file.
+
+    Returns:
+        The backbone that the file fills completely; of several, the largest.
+
+    Raises:
+        CheckpointError: if the file cannot be read or fills no backbone completely.
+    """
+    state = rename(read_state(path), where=str(path))
+    reports: dict[BackboneName, MatchReport] = {}
+    with torch.device("meta"):  # names and shapes only, no memory
+        for name, build in BACKBONES.items():
+            reports[name] = match(build(), state, where=str(path))
+    best = max(reports, key=lambda name: _completeness(reports[name]))
+    if reports[best].missing or reports[best].mismatched:
+        raise CheckpointError(
+            f"{reports[best].summary()}: that is {best}, the nearest of {', '.join(BACKBONES)}: "
+            "name the backbone with model.backbone"
+        )
+    return best
+
+
+def _completeness(report: MatchReport) -> tuple[bool, int]:
+    is_complete = not report.missing and not report.mismatched
+    return is_complete, len(report.matched)

@@ -1,0 +1,66 @@
+"""The heads of self-weighted attention: evaluator W, classifier C and the neck [FTWA 2.3].
+
+Letters: N images, D embedding, I train identities.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from resolute.core.errors import ConfigError
+
+
+class QualityEvaluator(nn.Module):
+    """W of the paper: how far an embedding of this space can be trusted [FTWA eq. 4].
+
+    The paper gives neither layers nor activation: a small perceptron and a sigmoid [assumed].
+    The last layer starts at zero, so every weight starts equal and FTWA as FTWA_R [ours].
+
+    Attributes:
+        floor: smallest weight; keeps a stream from being shut out [ours].
+    """
+
+    def __init__(self, embedding_dim: int, *, hidden: int = 128, floor: float = 0.0) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ConfigError(f"quality hidden: expected at least 1, got {hidden}")
+        if not 0 <= floor < 1:
+            raise ConfigError(f"quality floor: expected 0 <= floor < 1, got {floor}")
+        self.floor = floor
+        self.hidden = nn.Linear(embedding_dim, hidden)
+        self.score = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Weigh embeddings.
+
+        Args:
+            embedding: v, before the neck, shape (N, D).
+
+        Returns:
+            Weights w in [floor, 1], shape (N,).
+        """
+        score = self.score(torch.relu(self.hidden(embedding))).squeeze(1)  # (N,)
+        return self.floor + (1 - self.floor) * torch.sigmoid(score)
+
+
+class Classifier(nn.Linear):
+    """C of the paper: logits per training identity [FTWA eq. 4].
+
+    Linear without bias, started from N(0, 0.001) [strong baseline].
+    """
+
+    def __init__(self, embedding_dim: int, num_identities: int) -> None:
+        super().__init__(embedding_dim, num_identities, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Draw start weights from torch's default generator."""
+        nn.init.normal_(self.weight, std=0.001)
+
+
+class BNNeck(nn.BatchNorm1d):
+    """Batch norm between embedding and classifier, its bias frozen at zero [strong baseline]."""
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__(embedding_dim)
+        self.bias.requires_grad = False

@@ -1,0 +1,1 @@
+"""Run recipes into results; nothing here prints."""
