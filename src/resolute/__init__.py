@@ -12,6 +12,8 @@ Names load on first use, so that importing the package costs nothing.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from resolute.core.version import __version__
+
 if TYPE_CHECKING:
     from resolute.core.config import override
     from resolute.core.errors import ReidError
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from resolute.engine.run import evaluate, train
     from resolute.inference.load import Model, load
     from resolute.recipes.ftwa import find_recipe as recipe
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Embedding",

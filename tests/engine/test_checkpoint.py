@@ -72,7 +72,7 @@ def test_kinds_are_not_mixed_up(tmp_path):
 
 def test_documents_of_other_versions_are_named(tmp_path):
     write_tensors(tmp_path / "a", {}, {"state": {"pace": 1}, "metadata": {}}, kind="checkpoint")
-    with pytest.raises(CheckpointError, match="written by another version: .*pace"):
+    with pytest.raises(CheckpointError, match=r"written by another version: .*pace"):
         load_checkpoint(tmp_path / "a")
     write_tensors(tmp_path / "b", {}, {}, kind="checkpoint")
     with pytest.raises(CheckpointError, match="expected a section 'state', got None"):
@@ -89,8 +89,8 @@ def test_same_run_is_recognised():
     check(replace(STATE, step=0))
     with pytest.raises(CheckpointError, match="world_size was 1 and is 2; use the old values"):
         check(replace(STATE, world_size=2))
-    with pytest.raises(CheckpointError, match="torch_version was .* and is '1'"):
+    with pytest.raises(CheckpointError, match=r"torch_version was .* and is '1'"):
         check(replace(STATE, torch_version="1"))
     check(replace(STATE, world_size=2), accept_changes=True)
-    with pytest.raises(CheckpointError, match="start again in another folder$"):
+    with pytest.raises(CheckpointError, match=r"start again in another folder$"):
         check(replace(STATE, steps_per_epoch=6), accept_changes=True)

@@ -198,7 +198,7 @@ def test_devices_are_named_or_refused(monkeypatch):
     assert resolve_device("auto", second) == torch.device("cuda", 1)
     assert resolve_device("cuda:0", second) == torch.device("cuda", 0)
     with pytest.raises(
-        ConfigError, match="cuda:2 asked for, 2 GPUs found; set train.device to cpu"
+        ConfigError, match=r"cuda:2 asked for, 2 GPUs found; set train.device to cpu"
     ):
         resolve_device("cuda:2", World())
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -27,13 +27,10 @@ def test_paper_schedule_literally():
 def test_whole_run_against_a_loop_that_writes_down_what_happens():
     steps, rate, values = 7, 0.01, []
     for epoch in range(120):
-        drop = 0.2 if epoch in (40, 70) else 1.0
+        rate *= 0.2 if epoch in (40, 70) else 1.0
         for _ in range(steps):
-            values.append(rate if epoch < 10 else None)
-            rate += 0.99 / (10 * steps)
-        if epoch >= 10:
-            rate_now = 1.0 if epoch == 10 else rate_now * drop
-            values[-steps:] = [rate_now] * steps
+            values.append(rate)
+            rate += 0.99 / (10 * steps) if epoch < 10 else 0.0
     found = [factor(0, step=s, steps_per_epoch=steps) for s in range(120 * steps)]
     assert found == pytest.approx(values)
 

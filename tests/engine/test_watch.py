@@ -45,5 +45,5 @@ def test_part_that_does_not_train_is_refused():
     method.stem.requires_grad_(False)
     with pytest.raises(ConfigError, match="watch: Sequential has no parameters that train here"):
         gradient_norms(method, TinyLoader().batch(0, 0), method.phases[0], method.stem)
-    with pytest.raises(ConfigError, match="watch.every: expected >= 1, got 0"):
+    with pytest.raises(ConfigError, match=r"watch.every: expected >= 1, got 0"):
         Watch(parts={}, every=0)

@@ -25,11 +25,11 @@ def test_weights_that_do_not_fit_are_named():
     weights["stem.0.weight"] = torch.zeros(2, 2)
     with pytest.raises(
         CheckpointError,
-        match=r"here: does not fit the method: classifier.weight is missing; head.weight is unknown;"
-        r" stem.0.weight: expected shape \(8, 3, 3, 3\), got \(2, 2\)$",
+        match=r"here: does not fit the method: classifier.weight is missing; head.weight is "
+        r"unknown; stem.0.weight: expected shape \(8, 3, 3, 3\), got \(2, 2\)$",
     ):
         load_weights(method, weights, where="here")
-    with pytest.raises(CheckpointError, match="is missing and [0-9]+ more$"):
+    with pytest.raises(CheckpointError, match=r"is missing and [0-9]+ more$"):
         load_weights(method, {}, where="here")
 
 

@@ -22,7 +22,10 @@ def test_keeps_the_contract(name):
 def test_each_parameter_belongs_to_one_group_of_one_phase(name):
     method = small_method(name)
     seen = [
-        n for phase in method.phases for g in method.parameter_groups(phase) for n, _ in g.parameters
+        n
+        for phase in method.phases
+        for g in method.parameter_groups(phase)
+        for n, _ in g.parameters
     ]
     trainable = [n for n, p in method.named_parameters() if p.requires_grad]
     assert sorted(seen) == sorted(trainable)
@@ -87,9 +90,7 @@ def test_state_round_trip(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_weights(name):
     first, second = small_method(name, seed=3), small_method(name, seed=3)
-    for (n, a), (_, b) in zip(
-        first.state_dict().items(), second.state_dict().items(), strict=True
-    ):
+    for (n, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(a, b), n
 
 

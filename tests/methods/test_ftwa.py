@@ -38,8 +38,10 @@ def test_equation_8_joins_equations_2_5_and_7():
     features_lr_syn = network.encoder_id(network.encoder_lr(batch.images_lr_syn))
     features_hr_syn = method.raft(features_lr)  # eq. 3
     v = {
-        "hr": network.pool(features_hr), "hr_syn": network.pool(features_hr_syn),
-        "lr": network.pool(features_lr), "lr_syn": network.pool(features_lr_syn),
+        "hr": network.pool(features_hr),
+        "hr_syn": network.pool(features_hr_syn),
+        "lr": network.pool(features_lr),
+        "lr_syn": network.pool(features_lr_syn),
     }
     space = {"hr": hr, "hr_syn": hr, "lr": lr, "lr_syn": lr}
     w = {n: space[n].quality(x) for n, x in v.items()}  # eq. 4
@@ -48,14 +50,26 @@ def test_equation_8_joins_equations_2_5_and_7():
         f["lr"], f["hr_syn"], w["lr"], w["hr_syn"]
     )
     both = batch.labels.repeat(2)
-    terms_hr = triplet_terms(
-        torch.cat([v["hr"], v["hr_syn"]]), both,
-        torch.cat([batch.sources_hr, batch.sources_lr]), margin=0.3,
-    ).view(2, -1).mean(0)
-    terms_lr = triplet_terms(
-        torch.cat([v["lr"], v["lr_syn"]]), both,
-        torch.cat([batch.sources_lr, batch.sources_hr]), margin=0.3,
-    ).view(2, -1).mean(0)
+    terms_hr = (
+        triplet_terms(
+            torch.cat([v["hr"], v["hr_syn"]]),
+            both,
+            torch.cat([batch.sources_hr, batch.sources_lr]),
+            margin=0.3,
+        )
+        .view(2, -1)
+        .mean(0)
+    )
+    terms_lr = (
+        triplet_terms(
+            torch.cat([v["lr"], v["lr_syn"]]),
+            both,
+            torch.cat([batch.sources_lr, batch.sources_hr]),
+            margin=0.3,
+        )
+        .view(2, -1)
+        .mean(0)
+    )
     triplet = self_weighted_triplet_loss(
         terms_hr, terms_lr, w["hr"] * w["hr_syn"], w["lr"] * w["lr_syn"]
     )
@@ -110,8 +124,12 @@ def test_detached_evaluator_sends_no_gradient_into_the_network():
 def test_baseline_ignores_twins_and_baseline_twins_uses_them():
     batch, other = random_batch(), random_batch()
     object.__setattr__(other, "images_lr_syn", other.images_lr_syn + 1)
-    for name, is_equal in (("baseline", True), ("ftwa_b", True), ("baseline-twins", False),
-                           ("ftwa_b-twins", False)):
+    for name, is_equal in (
+        ("baseline", True),
+        ("ftwa_b", True),
+        ("baseline-twins", False),
+        ("ftwa_b-twins", False),
+    ):
         method = small_method(name).eval()
         a, b = losses_of(method, batch)["identity"], losses_of(method, other)["identity"]
         assert torch.equal(a, b) == is_equal, name
@@ -137,9 +155,7 @@ def test_embedding_of_both_roles_by_hand():
         twins = [
             network.pool(
                 network.encoder_id(
-                    network.encoder_lr(
-                        to_input(hr, method.input_spec, rates=torch.tensor([rate]))
-                    )
+                    network.encoder_lr(to_input(hr, method.input_spec, rates=torch.tensor([rate])))
                 )
             )
             for rate in (2.0, 4.0)
@@ -147,16 +163,18 @@ def test_embedding_of_both_roles_by_hand():
         map_lr = network.encoder_id(network.encoder_lr(to_input(lr, method.input_spec)))
         v_lr, v_hr_syn = network.pool(map_lr), network.pool(method.raft(map_lr))
         mean_twin = sum(functional.normalize(t, dim=1) for t in twins)
-        expected = torch.stack(
-            [torch.cat([v_hr, mean_twin]), torch.cat([v_hr_syn, v_lr])]
+        expected = torch.stack([torch.cat([v_hr, mean_twin]), torch.cat([v_hr_syn, v_lr])])
+        quality = torch.stack(
+            [
+                torch.cat(
+                    [
+                        method.space_hr.quality(v_hr),
+                        sum(method.space_lr.quality(t) for t in twins) / 2,
+                    ]
+                ),
+                torch.cat([method.space_hr.quality(v_hr_syn), method.space_lr.quality(v_lr)]),
+            ]
         )
-        quality = torch.stack([
-            torch.cat([
-                method.space_hr.quality(v_hr),
-                sum(method.space_lr.quality(t) for t in twins) / 2,
-            ]),
-            torch.cat([method.space_hr.quality(v_hr_syn), method.space_lr.quality(v_lr)]),
-        ])
     np.testing.assert_allclose(
         embedding.vectors, functional.normalize(expected, dim=2).numpy(), atol=2e-6
     )

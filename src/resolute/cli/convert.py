@@ -19,6 +19,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the words do not fit together.
     """
     parser.usage = "resolute convert FILE [--out DIR] [--model.backbone NAME] [--model.FIELD VALUE]"
     parser.epilog = (

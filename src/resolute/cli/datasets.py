@@ -21,7 +21,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     Returns:
         0 if every data set found can be used, else 2.
     """
-    parser.usage = "resolute datasets check ROOT [--name NAME] [--full]   |   resolute datasets list"
+    parser.usage = (
+        "resolute datasets check ROOT [--name NAME] [--full]   |   resolute datasets list"
+    )
     parser.add_argument("action", choices=("check", "list"))
     parser.add_argument("root", type=Path, nargs="?", help="folder with one or several data sets")
     parser.add_argument("--name", default="", help="look for this data set alone")
@@ -51,9 +53,9 @@ def _print(found: SetCheck) -> None:
         table.add_row(
             role.role,
             str(role.found.identities),
-            str(published.identities) if published else "–",
+            _shown(published.identities if published else None),
             str(role.found.images),
-            str(published.images) if published else "–",
+            _shown(published.images if published else None),
         )
     console.print(table)
     for note in found.notes:
@@ -63,3 +65,7 @@ def _print(found: SetCheck) -> None:
     console.print(
         f"  decoded {found.num_decoded} of {found.num_images} images, {len(found.broken)} broken"
     )
+
+
+def _shown(count: int | None) -> str:
+    return "–" if count is None else str(count)

@@ -17,6 +17,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the words do not fit together.
     """
     parser.usage = "resolute describe RUN | BACKBONE [--height H] [--width W]"
     parser.add_argument("what", help="a run folder, or a backbone such as osnet_x1_0")

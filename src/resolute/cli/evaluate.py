@@ -24,6 +24,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the words do not fit together.
     """
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
@@ -66,8 +69,10 @@ Rows = dict[str, dict[str, list[Report]]]
 
 
 def _score_runs(runs: Sequence[str], overrides: dict[str, str]) -> tuple[Rows, str]:
+    from resolute.engine.memory import keep_freed_memory
     from resolute.engine.run import evaluate
 
+    keep_freed_memory()
     rows: Rows = {}
     titles: dict[str, None] = {}
     for folder in runs:
@@ -79,9 +84,7 @@ def _score_runs(runs: Sequence[str], overrides: dict[str, str]) -> tuple[Rows, s
     return rows, "\n".join([*titles, f"protocol {first.protocol}, in percent"])
 
 
-def _score_features(
-    options: argparse.Namespace, overrides: dict[str, str]
-) -> tuple[Rows, str]:
+def _score_features(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Rows, str]:
     from resolute.core.rng import Streams
     from resolute.evaluation.features import load_query_gallery
     from resolute.evaluation.scoring import evaluate
@@ -93,12 +96,14 @@ def _score_features(
     protocol = override(
         protocol, {path.removeprefix("protocol."): text for path, text in overrides.items()}
     )
-    query, gallery = load_query_gallery(*options.features, normalise=not options.raw)
+    (query, query_labels), (gallery, gallery_labels) = load_query_gallery(
+        *options.features, normalise=not options.raw
+    )
     report = evaluate(
         protocol,
-        (query.embedding, gallery.embedding),
-        query.labels,
-        gallery.labels,
+        (query, gallery),
+        query_labels,
+        gallery_labels,
         streams=Streams(options.seed),
     )
     name = " ".join(path.name for path in options.features)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from resolute.core.config import unknown_name
 from resolute.core.errors import ReidError
+from resolute.core.version import __version__
 
 VERBS: dict[str, str] = {
     "quickstart": "draw data, train Baseline and FTWA on the CPU, evaluate, print one table",
@@ -63,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0
     if words[0] in ("-V", "--version"):
-        from resolute import __version__
-
         print(f"resolute {__version__}")
         return 0
     verb, rest = words[0], words[1:]

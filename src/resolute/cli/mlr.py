@@ -26,9 +26,12 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the words do not fit together.
     """
     parser.usage = (
-        "resolute mlr build --data NAME --root ROOT --out DIR [--preset NAME] [--data.mlr.FIELD V]\n"
+        "resolute mlr build --data NAME --root ROOT --out DIR [--preset NAME] [--data.mlr.F V]\n"
         "       resolute mlr rebuild --manifest FILE --data NAME --root ROOT --out DIR\n"
         "       resolute mlr verify DIR"
     )

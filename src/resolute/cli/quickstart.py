@@ -26,9 +26,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     from rich.console import Console
 
+    from resolute.engine.memory import keep_freed_memory
     from resolute.engine.progress import make_progress
     from resolute.tables.quickstart import run_quickstart
 
+    keep_freed_memory()
     begin = time.perf_counter()
     results = run_quickstart(
         options.out.expanduser(),

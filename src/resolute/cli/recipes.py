@@ -27,7 +27,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON, to edit and train with")
     options = parser.parse_args(list(words))
     if options.method is None:
-        print("A recipe is method x data set x flavour: resolute train METHOD --data NAME --recipe FLAVOUR")
+        print(
+            "A recipe is method x data set x flavour:\n"
+            "  resolute train METHOD --data NAME --recipe FLAVOUR"
+        )
         print("\nmethods")
         for name, title in TITLES.items():
             print(f"  {name:<16}{title}")

@@ -77,9 +77,11 @@ def _train(config: RunConfig, folder: Path, options: argparse.Namespace) -> int:
     # Torch is loaded here, after every setting was checked.
     from rich.console import Console
 
+    from resolute.engine.memory import keep_freed_memory
     from resolute.engine.progress import make_progress
     from resolute.engine.run import train
 
+    keep_freed_memory()
     if options.resume and options.resume_changed:
         raise ConfigError("--resume and --resume-changed: choose one")
     resume = "exact" if options.resume else "changed" if options.resume_changed else "no"

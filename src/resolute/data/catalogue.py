@@ -10,8 +10,19 @@ from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import Record, Split
-from resolute.data import caviar, cuhk01, cuhk03, dukemtmc, folders, market1501, msmt17, viper
+from resolute.data import (
+    caviar,
+    cuhk01,
+    cuhk03,
+    dukemtmc,
+    folders,
+    market1501,
+    msmt17,
+    synthetic,
+    viper,
+)
 from resolute.data.counts import SplitCounts
+from resolute.data.synthetic import SyntheticConfig
 
 
 class Reader(Protocol):
@@ -47,10 +58,14 @@ class DatasetInfo:
     has_files: bool = True
 
 
+def _draw(root: Path, *, trial: int, streams: Streams) -> Split:  # noqa: ARG001 (no files)
+    return synthetic.read(SyntheticConfig(), trial=trial, streams=streams)
+
+
 _CUHK_TERMS = "research only, on request from the authors"
 _cuhk03 = partial(
     DatasetInfo, num_trials=1, lr_camid=1, terms=_CUHK_TERMS, is_verified=False
-)  # view 2 is the LR one [data/README]
+)  # view 2 is the LR one [assumed]
 
 DATASETS: dict[str, DatasetInfo] = {
     "viper": DatasetInfo(
@@ -143,6 +158,16 @@ DATASETS: dict[str, DatasetInfo] = {
         lr_camid=None,
         terms="by signed agreement with the authors",
         is_verified=False,
+    ),
+    "synthetic": DatasetInfo(
+        title="drawn pedestrians, embedded",
+        read=_draw,
+        num_trials=10,
+        counts=None,
+        lr_camid=1,
+        terms="ours, ships with the library",
+        is_verified=True,
+        has_files=False,
     ),
     "folder": DatasetInfo(
         title="any Market-style folder",

@@ -11,11 +11,11 @@ class RoleCount:
     """Size of one role.
 
     Attributes:
-        pids: number of identities, distractors counted as one.
+        identities: number of identities, distractors counted as one.
         images: number of images; None where it differs from trial to trial.
     """
 
-    pids: int
+    identities: int
     images: int | None
 
 
@@ -64,7 +64,9 @@ def differences(found: SplitCounts, published: SplitCounts) -> tuple[str, ...]:
         here, there = getattr(found, role), getattr(published, role)
         if not agree(here, there):
             images = "" if there.images is None else f" and {here.images} of {there.images} images"
-            lines.append(f"{role}: found {here.pids} of {there.pids} identities{images}")
+            lines.append(
+                f"{role}: found {here.identities} of {there.identities} identities{images}"
+            )
     return tuple(lines)
 
 
@@ -78,7 +80,7 @@ def agree(found: RoleCount, published: RoleCount) -> bool:
     Returns:
         True if both numbers agree.
     """
-    return found.pids == published.pids and published.images in (None, found.images)
+    return found.identities == published.identities and published.images in (None, found.images)
 
 
 def with_differences(split: Split, published: SplitCounts) -> Split:
@@ -96,4 +98,4 @@ def with_differences(split: Split, published: SplitCounts) -> Split:
 
 def _count(records: Iterable[Record]) -> RoleCount:
     pids = [r.pid for r in records]
-    return RoleCount(pids=len(set(pids)), images=len(pids))
+    return RoleCount(identities=len(set(pids)), images=len(pids))

@@ -289,7 +289,8 @@ def resize(
     """Resample native images to one size, on the way through a lower resolution if asked.
 
     Each axis of each image is one small matrix, so any rate and kernel costs the same. Levels are
-    rounded after each axis as Pillow does: the result is within 1 grey level of Pillow's.
+    rounded after each axis, columns first, as Pillow does: bilinear input is within 1 grey level
+    of Pillow's, or 2 where Pillow >= 13 takes rows first; bicubic and lanczos input within 3.
 
     Args:
         images: N native-size images.

@@ -2,7 +2,7 @@
 
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from resolute.core.errors import DatasetError
@@ -77,8 +77,11 @@ def holds_any(folder: Path, pattern: re.Pattern[str]) -> bool:
 
     Returns:
         False also if there is no such folder.
+
+    Raises:
+        DatasetError: if the folder cannot be read.
     """
-    return is_folder(folder) and any(pattern.fullmatch(entry.name) for entry in folder.iterdir())
+    return is_folder(folder) and any(map(pattern.fullmatch, _names(folder)))
 
 
 def scan(folder: Path, pattern: re.Pattern[str], *, example: str) -> list[re.Match[str]]:
@@ -105,7 +108,7 @@ def scan(folder: Path, pattern: re.Pattern[str], *, example: str) -> list[re.Mat
     matches: list[re.Match[str]] = []
     odd: list[str] = []
     broken: list[str] = []
-    for name in sorted(entry.name for entry in folder.iterdir()):
+    for name in sorted(_names(folder)):
         if _SIDE_FILE.fullmatch(name):
             continue
         match = pattern.fullmatch(name)
@@ -135,9 +138,12 @@ def sub_folders(folder: Path) -> list[str]:
 
     Returns:
         Sorted names.
+
+    Raises:
+        DatasetError: if the folder cannot be read.
     """
-    entries = (e for e in folder.iterdir() if not _SIDE_FILE.fullmatch(e.name))
-    return sorted(e.name for e in entries if is_folder(e))
+    names = (name for name in _names(folder) if not _SIDE_FILE.fullmatch(name))
+    return sorted(name for name in names if is_folder(folder / name))
 
 
 def read_text(path: Path, *, max_bytes: int = 2**28) -> str:
@@ -194,3 +200,13 @@ def defect(path: Path) -> str:
     if not stat.S_ISREG(state.st_mode):
         return "not a file"
     return "" if state.st_size else "empty"
+
+
+def _names(folder: Path) -> Iterator[str]:
+    try:
+        for entry in folder.iterdir():
+            yield entry.name
+    except OSError as error:
+        raise DatasetError(
+            f"{folder}: cannot be read: {error.strerror}; check its rights"
+        ) from error

@@ -16,12 +16,12 @@ import numpy as np
 import PIL
 import torchvision
 
-from resolute import __version__
 from resolute.core.config import from_mapping, override, to_mapping, unknown_name
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.tensorfile import versions
 from resolute.core.types import Embedding, InputSpec, Labels, Record, Resolution, Split
+from resolute.core.version import __version__
 from resolute.data.benchmark import MLR, WRITTEN, DataConfig, open_split
 from resolute.data.cache import PixelStore, default_folder
 from resolute.data.loader import TrainLoader, records_to_store

@@ -57,6 +57,7 @@ class FTWA(nn.Module):
         height_reference: h_ref, median native height of HR training images, in pixels.
     """
 
+    phases: tuple[Phase, ...]
     quality_mean: Tensor
     height_reference: Tensor
 
@@ -119,9 +120,9 @@ class FTWA(nn.Module):
         if config.spaces == 1:
             return self._one_space_losses(features, batch)
         num_pairs = len(batch.labels)
-        features_hr, features_lr, features_lr_syn = features.split(num_pairs)
+        features_hr, features_lr, features_lr_syn = torch.split(features, num_pairs)
         transformed = self.raft(features[num_pairs:])
-        features_hr_syn, restored = transformed.split(num_pairs)  # T(F_LR), T(F'_LR)
+        features_hr_syn, restored = torch.split(transformed, num_pairs)  # T(F_LR), T(F'_LR)
         embeddings_hr, embeddings_lr = (
             self.network.pool(
                 torch.cat([features_hr, features_hr_syn, features_lr, features_lr_syn])
@@ -189,7 +190,7 @@ class FTWA(nn.Module):
         labels = batch.labels.repeat(len(embeddings) // num_pairs)
         identity = identity_terms(
             self.space_hr.logits(embeddings), labels, smoothing=config.label_smoothing
-        ).split(num_pairs)
+        ).view(-1, num_pairs)  # rows HR, LR and, with twins, their twins
         identity_hr = torch.stack([identity[0], *identity[2:]]).mean(dim=0)
         sources = torch.cat([batch.sources_hr, batch.sources_lr, batch.sources_hr])
         triplet = triplet_terms(
@@ -274,14 +275,14 @@ class FTWA(nn.Module):
             [self._inputs(images, is_flipped=is_flipped, rate=rate) for rate in rates]
         )
         embeddings = self.network.pool(self.network.maps(inputs, twins))
-        embeddings_hr, embeddings_lr_syn = embeddings.split([len(inputs), len(twins)])
+        embeddings_hr, embeddings_lr_syn = embeddings[: len(inputs)], embeddings[len(inputs) :]
         vectors_lr_syn = functional.normalize(self.space_lr.neck(embeddings_lr_syn), dim=1)
         quality_lr_syn = self.space_lr.quality(embeddings_lr_syn)
         return self._two_spaces(
             self.space_hr.neck(embeddings_hr),
-            vectors_lr_syn.unflatten(0, (len(rates), -1)).mean(dim=0),  # (N, D)
+            vectors_lr_syn.view(len(rates), len(inputs), -1).mean(dim=0),  # (N, D)
             self.space_hr.quality(embeddings_hr),
-            quality_lr_syn.unflatten(0, (len(rates), -1)).mean(dim=0),
+            quality_lr_syn.view(len(rates), len(inputs)).mean(dim=0),
             role=0,
         )
 

@@ -60,11 +60,9 @@ def recommended(method: str, data: str) -> RunConfig:
     return replace(
         base,
         model=ModelConfig(backbone="osnet_gn_x0_5"),
-        method=replace(
-            base.method, weight_identity=1.0, weight_raft=1.0, label_smoothing=0.1
-        ),
+        method=replace(base.method, weight_identity=1.0, weight_raft=1.0, label_smoothing=0.1),
         optimiser=OptimiserConfig(learning_rate=7e-4, pretrained_factor=0.5),
-        train=TrainConfig(epochs=12),
+        train=TrainConfig(epochs=12, channels_last=True),
     )
 
 
@@ -86,7 +84,7 @@ def quickstart(method: str, data: str = "mlr-synthetic") -> RunConfig:
         ),
         model=ModelConfig(backbone="osnet_x0_25", height=128, width=64),
         optimiser=OptimiserConfig(learning_rate=2e-3),
-        train=TrainConfig(epochs=20, threads=2),
+        train=TrainConfig(epochs=20, threads=2, channels_last=True),
     )
 
 

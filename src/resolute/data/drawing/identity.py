@@ -58,7 +58,7 @@ _BOTTOM_PATTERNS = {
 }  # fmt: skip
 # A body of 130 pixels gives repeats of 4 to 8 pixels: plain to see at r = 1 and mostly at r = 2,
 # mixed into one colour at r = 4, where nothing finer than 8 pixels survives [ours].
-_TOP_PERIODS = {0.038: 1, 0.047: 1, 0.058: 1}
+_TOP_PERIODS = {0.036: 1, 0.045: 1, 0.055: 1}
 _BOTTOM_PERIODS = {0.034: 1, 0.042: 1}
 _MOTIFS = {
     "none": 1, "disc": 1, "ring": 1, "square": 1, "triangle": 1, "cross": 1, "saltire": 1,
@@ -180,15 +180,15 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         shoulders=uniform(rng, 0.94, 1.08),
         hip=uniform(rng, 0.485, 0.515),
         head=uniform(rng, 0.94, 1.08),
-        skin=pick(rng, {"fair": 3, "tan": 3, "brown": 2, "dark": 2}),
-        hair=pick(rng, {"bald": 1, "short": 5, "bob": 3, "long": 3, "bun": 1, "tail": 2}),
-        hair_colour=pick(rng, {"black": 4, "brown": 4, "blond": 2, "grey": 1}),
+        skin=pick(rng, {"fair": 4, "tan": 4, "brown": 2, "dark": 2}),
+        hair=pick(rng, {"bald": 1, "short": 7, "bob": 2, "long": 3, "bun": 1, "tail": 2}),
+        hair_colour=pick(rng, {"black": 6, "brown": 5, "blond": 2, "grey": 1}),
         hat=pick(rng, {"none": 12, "cap": 1, "beanie": 1, "hood": 1}),
         hat_colour=pick(rng, _BAG_COLOURS),
         has_beard=pick(rng, {False: 5, True: 1}),
         has_glasses=pick(rng, {False: 4, True: 1}),
         top=top,
-        sleeve=pick(rng, {0.35: 2, 0.7: 1, 1.0: 6}),
+        sleeve=pick(rng, {0.35: 2, 0.7: 1, 1.0: 8}),
         sleeve_cloth=sleeve_cloth,
         hem=pick(rng, {0.0: 4, 0.04: 4, 0.16: 1}),
         front=pick(rng, {"closed": 8, "zip": 1, "open": 1}),
@@ -198,17 +198,17 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         motif_size=pick(rng, {0.055: 1, 0.075: 1, 0.095: 1}),
         is_motif_on_back=pick(rng, {True: 2, False: 1}),
         bottom=bottom,
-        bottom_cut=pick(rng, {"slim": 8, "wide": 6, "shorts": 1, "skirt": 1, "long skirt": 1}),
+        bottom_cut=pick(rng, {"slim": 10, "wide": 8, "shorts": 1, "skirt": 1, "long skirt": 1}),
         side_stripe=pick(rng, {"none": 6, "white": 1, "red": 1, "yellow": 1}),
-        shoes=pick(rng, {"black": 3, "white": 3, "brown": 2, "red": 1, "blue": 1}),
+        shoes=pick(rng, {"black": 6, "white": 4, "brown": 2, "red": 1}),
         soles=pick(rng, {"white": 1, "black": 1}),
-        has_boots=pick(rng, {False: 4, True: 1}),
-        bag=pick(rng, {"none": 6, "backpack": 3, "shoulder": 2, "hand": 2}),
+        has_boots=pick(rng, {False: 7, True: 1}),
+        bag=pick(rng, {"none": 8, "backpack": 3, "shoulder": 2, "hand": 2}),
         bag_colour=pick(rng, _BAG_COLOURS),
         bag_second=pick(rng, _PATTERN_COLOURS),
         bag_side=pick(rng, {-1: 1, 1: 1}),
         scarf=pick(rng, {"none": 24, "red": 1, "white": 1, "yellow": 1, "blue": 1}),
-        belt=pick(rng, {"none": 4, "black": 1, "white": 1, "brown": 1}),
+        belt=pick(rng, {"none": 6, "black": 2, "white": 1, "brown": 1}),
     )
 
 
