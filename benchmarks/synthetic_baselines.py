@@ -112,9 +112,7 @@ def contact_sheet(*, seed: int = 0, rows: int = 6, first: int = 0) -> Image.Imag
     """Lay out people in rows: camera 0 twice, camera 1 twice, then the last one at r = 2, 4, 8."""
     titles = ("camera 0", "camera 0", "camera 1", "camera 1", "r = 2", "r = 4", "r = 8")
     gap, head = 4, 14
-    sheet = Image.new(
-        "RGB", (7 * (WIDTH + gap) + gap, rows * (HEIGHT + gap) + head + gap), "white"
-    )
+    sheet = Image.new("RGB", (7 * (WIDTH + gap) + gap, rows * (HEIGHT + gap) + head + gap), "white")
     pen = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
         pen.text((gap + column * (WIDTH + gap), 1), title, fill="black")

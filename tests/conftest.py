@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real data and weights: $RESOLUTE_SHARED, or ``shared`` beside the checkout."""
+    """Folder of real data and weights: $RESOLUTE_SHARED, or ``shared`` beside the checkout."""
     beside = Path(__file__).resolve().parents[2] / "shared"
     folder = Path(os.environ.get("RESOLUTE_SHARED", beside))
     if not (folder / "data").is_dir():

@@ -37,7 +37,7 @@ def counted(channels, width, blocks):
 
 
 def literal_block(block, x, slope):
-    """A RAFTB written out step by step from design.md, with the block's parameters."""
+    """A RAFTB written out step by step from its description, with the block's parameters."""
 
     def act(y):
         return functional.leaky_relu(y, slope)

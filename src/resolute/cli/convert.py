@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from resolute.cli.overrides import parse_overrides
+from resolute.cli.overrides import parse, take_settings
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
@@ -30,8 +30,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     )
     parser.add_argument("file", type=Path, help="weights: Torchreid's, FastReID's, safetensors")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/FILE)")
-    options, rest = parser.parse_known_args(list(words))
-    changes = parse_overrides(rest, flags=("--out",))
+    own, changes = take_settings(words)
+    options = parse(parser, own)
     for path in changes:
         if not path.startswith("model."):
             raise ConfigError(f"--{path}: only settings of the model can be given here")

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from resolute.cli.overrides import parse
 from resolute.data.catalogue import DATASETS
 from resolute.data.check import SetCheck, check
 
@@ -28,7 +29,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("root", type=Path, nargs="?", help="folder with one or several data sets")
     parser.add_argument("--name", default="", help="look for this data set alone")
     parser.add_argument("--full", action="store_true", help="decode every image, not a sample")
-    options = parser.parse_args(list(words))
+    options = parse(parser, words)
     if options.action == "list":
         for name, info in DATASETS.items():
             print(f"{name:<26}{info.title}; {info.terms}")

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from resolute.cli.overrides import parse
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 
@@ -25,7 +26,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("what", help="a run folder, or a backbone such as osnet_x1_0")
     parser.add_argument("--height", help="input height of a backbone (default: 256)")
     parser.add_argument("--width", help="input width of a backbone (default: 128)")
-    options = parser.parse_args(list(words))
+    options = parse(parser, words)
 
     from resolute.core.types import InputSpec
     from resolute.models.backbone import build_backbone

@@ -5,14 +5,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from resolute.cli.overrides import parse_overrides
+from resolute.cli.overrides import parse, take_settings
 from resolute.cli.scores import print_table, scores_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
 from resolute.evaluation.report import Report
-
-FLAGS = ("--features", "--protocol", "--json", "--seed", "--raw")
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -47,8 +45,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--raw", action="store_true", help="for --features: do not L2-normalise the vectors")
     add("--seed", type=int, default=0, help="for --features: seed of the draws (default: 0)")
     add("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
-    options, rest = parser.parse_known_args(list(words))
-    overrides = parse_overrides(rest, flags=FLAGS)
+    own, overrides = take_settings(words)
+    options = parse(parser, own)
     if bool(options.runs) == bool(options.features):
         raise ConfigError("expected run folders, or --features with feature files")
     if options.features:

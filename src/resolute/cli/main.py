@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "evaluate": "score runs, or anybody's embeddings, under a named protocol",
     "recipes": "list methods, data sets and what each recipe sets",
     "describe": "print parameters, MACs and shapes of a run or backbone",
+    "results": "make the page of kept results",
     "convert": "turn a weight file (Torchreid, FastReID, ours) into a run folder",
     "mlr": "build or verify a multi-low-resolution data set on disk",
     "datasets": "check a data set folder against the published counts",

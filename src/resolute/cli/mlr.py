@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from resolute.cli.overrides import parse_overrides
+from resolute.cli.overrides import parse, take_settings
 from resolute.core.config import override, unknown_name
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import MLR, DataConfig, open_split, resolved_policy
@@ -13,8 +13,6 @@ from resolute.data.catalogue import find_dataset
 from resolute.data.manifest import rebuild, verify, write
 from resolute.data.mlr import PRESETS
 from resolute.engine.config import RunConfig
-
-FLAGS = ("--data", "--root", "--preset", "--out", "--trial", "--seed", "--manifest")
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -45,7 +43,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--trial", type=int, default=0, help="which split (default: 0)")
     add("--seed", type=int, default=0, help="seed of splits and rates (default: 0)")
     add("--manifest", type=Path, help="for rebuild: the manifest.json to follow")
-    options, rest = parser.parse_known_args(list(words))
+    own, changes = take_settings(words)
+    options = parse(parser, own)
     if options.action == "verify":
         if options.folder is None:
             raise ConfigError("mlr verify: expected a folder")
@@ -53,7 +52,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         return 0
     if options.out is None:
         raise ConfigError(f"mlr {options.action}: expected --out DIR")
-    data = _settings(options, parse_overrides(rest, flags=FLAGS))
+    data = _settings(options, changes)
     if options.action == "rebuild":
         if options.manifest is None:
             raise ConfigError("mlr rebuild: expected --manifest FILE")

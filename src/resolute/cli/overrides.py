@@ -1,5 +1,6 @@
 """Command-line words of the form ``--section.field value`` as settings."""
 
+import argparse
 import json
 import tomllib
 from collections.abc import Sequence
@@ -10,34 +11,55 @@ from resolute.core.config import explain, unknown_name, walk
 from resolute.core.errors import ConfigError
 
 
-def parse_overrides(words: Sequence[str], *, flags: Sequence[str]) -> dict[str, str]:
-    """Read the words that the verb's own parser left over.
+def take_settings(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Part the settings ``--section.field value`` from a verb's own words.
 
     Args:
-        words: for example ``["--data.root", "viper", "--method.flip=true"]``.
-        flags: the verb's own options, for the message about an unknown one.
+        words: for example ``["ftwa", "--data.root", "viper", "--method.flip=true"]``.
 
     Returns:
-        Text by dotted path.
+        The other words, and the settings' texts by dotted path.
 
     Raises:
-        ConfigError: if a word is no option, or an option has no value.
+        ConfigError: if a setting has no value.
     """
-    overrides: dict[str, str] = {}
+    own: list[str] = []
+    settings: dict[str, str] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--"):
-            raise ConfigError(f"unexpected word {word!r}: settings read --section.field value")
-        path, has_value, value = word[2:].partition("=")
-        if "." not in path:
-            raise ConfigError(unknown_name("option", f"--{path}", list(flags)))
+        path, has_value, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "." not in path:
+            own.append(word)
+            continue
         if not has_value:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"--{path}: expected a value, for example --{path}=VALUE")
             value = rest.pop(0)
-        overrides[path.replace("-", "_")] = value
-    return overrides
+        settings[path.replace("-", "_")] = value
+    return own, settings
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a verb's own words; name the nearest option where one is unknown.
+
+    Args:
+        parser: of the verb.
+        words: without settings, see :func:`take_settings`.
+
+    Returns:
+        The options.
+
+    Raises:
+        ConfigError: if a word is left over.
+    """
+    options, rest = parser.parse_known_args(list(words))
+    for word in rest:
+        if word.startswith("--"):
+            known = [o for a in parser._actions for o in a.option_strings if o.startswith("--")]
+            raise ConfigError(unknown_name("option", word.partition("=")[0], known))
+        raise ConfigError(f"unexpected word {word!r}: settings read --section.field value")
+    return options
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from resolute.cli.overrides import parse
 from resolute.cli.scores import print_table, scores_table
 
 
@@ -22,7 +23,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add = parser.add_argument
     add("--out", type=Path, default=Path("runs/quickstart"), help="folder (runs/quickstart)")
     add("--smoke", action="store_true", help="everything under a minute; scores mean nothing")
-    options = parser.parse_args(list(words))
+    options = parse(parser, words)
 
     from rich.console import Console
 

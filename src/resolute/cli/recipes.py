@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from resolute.cli.overrides import parse
 from resolute.core.config import to_mapping, walk
 from resolute.data.benchmark import benchmark_names
 from resolute.methods.variants import TITLES
@@ -25,7 +26,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.add_argument("--data", default="mlr-viper", help="data set (default: mlr-viper)")
     parser.add_argument("--recipe", default="recommended", help=", ".join(FLAVOURS))
     parser.add_argument("--json", action="store_true", help="as JSON, to edit and train with")
-    options = parser.parse_args(list(words))
+    options = parse(parser, words)
     if options.method is None:
         print(
             "A recipe is method x data set x flavour:\n"

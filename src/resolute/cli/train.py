@@ -1,17 +1,16 @@
 """``resolute train``: train a method on a data set."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resolute.cli.overrides import parse_overrides, read_settings, settings_help
+from resolute.cli.overrides import parse, read_settings, settings_help, take_settings
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
 from resolute.recipes.ftwa import FLAVOURS, find_recipe
-
-FLAGS = ("--data", "--recipe", "--config", "--out", "--resume", "--quiet")
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -47,33 +46,47 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--resume", action="store_true", help="go on from the folder's checkpoint, same bits")
     add("--resume-changed", action="store_true", help="go on with other settings or threads too")
     add("--quiet", action="store_true", help="no progress bar")
-    options, rest = parser.parse_known_args(list(words))
+    own, settings = take_settings(words)
+    options = parse(parser, own)
 
     config = find_recipe(options.method, options.data, options.recipe)
-    config = configure(config, options.config, rest)
+    if options.config is not None:
+        config = override(config, read_settings(options.config))
+    config = override(config, settings)
     folder = options.out or (
         f"runs/{config.name}-{config.data.name}-t{config.data.trial}-s{config.train.seed}"
     )
-    return _train(config, Path(folder), options)
+    return _train(config, Path(folder), options, command_of(words))
 
 
-def configure(config: RunConfig, file: Path | None, words: Sequence[str]) -> RunConfig:
-    """Lay a settings file and command-line settings over a recipe.
+def command_of(words: Sequence[str]) -> str:
+    """Word the command that makes a run again, without where files stand on this machine.
 
     Args:
-        config: the recipe.
-        file: TOML file, or a run's config.json.
-        words: the words left over.
+        words: what followed the verb.
 
     Returns:
-        The effective settings.
+        One line; run folder and data folder by placeholder, other files by name.
     """
-    if file is not None:
-        config = override(config, read_settings(file))
-    return override(config, parse_overrides(words, flags=FLAGS))
+    placeholders = {"--out": "RUN", "--data.root": "ROOT", "--data.cache": "CACHE"}
+    shown: list[str] = []
+    for word in words:
+        option, has_value, value = word.partition("=")
+        last = shown[-1] if shown else ""
+        if last in placeholders:
+            shown.append(placeholders[last])
+        elif has_value and option in placeholders:
+            shown.append(f"{option}={placeholders[option]}")
+        elif word not in ("--resume", "--resume-changed", "--quiet"):
+            shown.append(f"{option}{has_value}{Path(value).name}" if "/" in value else word)
+            if "/" in word and not has_value:
+                shown[-1] = Path(word).name
+    if not any(word.startswith("--out") for word in shown):
+        shown += ["--out", "RUN"]
+    return shlex.join(["resolute", "train", *shown])
 
 
-def _train(config: RunConfig, folder: Path, options: argparse.Namespace) -> int:
+def _train(config: RunConfig, folder: Path, options: argparse.Namespace, command: str) -> int:
     # Torch is loaded here, after every setting was checked.
     from rich.console import Console
 
@@ -87,7 +100,13 @@ def _train(config: RunConfig, folder: Path, options: argparse.Namespace) -> int:
     resume = "exact" if options.resume else "changed" if options.resume_changed else "no"
     progress = None if options.quiet else make_progress(Console(stderr=True))
     try:
-        result = train(config, folder, resume=resume, progress=progress)  # type: ignore[arg-type]
+        result = train(
+            config,
+            folder,
+            resume=resume,  # type: ignore[arg-type]  # one of its three words
+            progress=progress,
+            command=command,
+        )
     except KeyboardInterrupt:
         print(f"resolute: interrupted; go on with: --resume --out {folder}", file=sys.stderr)
         return 130

@@ -20,7 +20,7 @@ from resolute.data.drawing.picture import draw_picture
 from resolute.data.drawing.shot import CAMERAS, draw_shot
 
 # Raise it whenever the same seed draws other pixels, so that no cache serves old ones.
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +110,11 @@ def read(config: SyntheticConfig, *, trial: int, streams: Streams) -> Split:
         Records sorted by key, ``cam0/0007_02.png``.
     """
     order = streams.numpy(Stream.SPLIT, trial).permutation(config.num_identities)
-    trained = set(order[: config.num_identities // 2].tolist())
+    trained = {int(pid) + 1 for pid in order[: config.num_identities // 2]}
     records = _records(config)
     test = [r for r in records if r.pid not in trained]
     return Split(
-        name=f"synthetic (drawn, seed {config.seed}), trial {trial}",
+        name=f"synthetic trial {trial}",
         train=tuple(r for r in records if r.pid in trained),
         query=tuple(r for r in test if r.camid == 1),
         gallery=tuple(r for r in test if r.camid == 0),
@@ -123,7 +123,7 @@ def read(config: SyntheticConfig, *, trial: int, streams: Streams) -> Split:
 
 
 def _records(config: SyntheticConfig) -> list[Record]:
-    digits = max(4, len(str(config.num_identities - 1)))
+    digits = max(4, len(str(config.num_identities)))
     return [
         Record(
             key=f"cam{camid}/{pid:0{digits}d}_{index:02d}.png",
@@ -133,6 +133,6 @@ def _records(config: SyntheticConfig) -> list[Record]:
             source=SyntheticSource(seed=config.seed, pid=pid, camid=camid, index=index),
         )
         for camid in range(len(CAMERAS))
-        for pid in range(config.num_identities)
+        for pid in range(1, config.num_identities + 1)  # 0 marks distractors everywhere
         for index in range(config.images_per_camera)
     ]

@@ -1,6 +1,6 @@
 """Augmentation: drawn per image in numpy, applied to the whole batch on its device.
 
-Order and amounts are the strong baseline's [Luo 2019]: flip, black border and crop on grey
+Order and amounts are the strong baseline's [strong baseline]: flip, black border and crop on grey
 levels, then normalisation, then a rectangle erased to the mean. Letters: N images, H, W input.
 """
 

@@ -59,6 +59,7 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
         "split": "",
         "start": {**start_of(str(weights)), "matched": matched},
         "training": {"steps": 0},
+        "command": f"resolute convert {weights.name} --out RUN",
     }
     write_config(folder, config)
     save_model(folder / MODEL_NAME, method, metadata)

@@ -53,6 +53,7 @@ def train(
     *,
     resume: Literal["no", "exact", "changed"] = "no",
     progress: Progress | None = None,
+    command: str = "train(config, RUN)",
 ) -> TrainResult:
     """Train what the settings say, or go on where the folder's checkpoint stands.
 
@@ -63,6 +64,7 @@ def train(
         folder: run folder; must not hold a run unless it is resumed.
         resume: ``no``, ``exact`` (same bits, or an error) or ``changed``.
         progress: is told how it goes; one log line per epoch by default.
+        command: how to make this run again, kept with its scores.
 
     Returns:
         What came of it; the folder then holds ``model.safetensors``.
@@ -98,6 +100,7 @@ def train(
             "input_spec": asdict(spec),
             "split_digest": split.digest(),
             "split": split.name,
+            "command": command,
             "start": {**start_of(config.model.weights), "matched": start},
         }
         if world.is_main:
@@ -164,7 +167,7 @@ def evaluate(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) 
         config=portable(to_mapping(config)),
         training=model.metadata["training"],
         versions=all_versions(),
-        command=command_of(config),
+        command=f"{model.metadata['command']} && resolute evaluate RUN",
     )
     # Where the data stand, and on what they are computed, changes no score that is kept.
     if not set(changes) - {"data.root", "data.cache", "train.device", "train.threads"}:
@@ -246,23 +249,6 @@ def read_config(run_dir: Path) -> RunConfig:
         raise ConfigError(f"{path}: no settings of a run there: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def command_of(config: RunConfig) -> str:
-    """Word the command that makes this run again.
-
-    Args:
-        config: effective settings.
-
-    Returns:
-        One line; roots and weight files by name alone.
-    """
-    words = [f"resolute train {config.name} --config config.json --data {config.data.name}"]
-    if config.data.root:
-        words.append("--data.root ROOT")
-    if config.model.weights:
-        words.append(f"--model.weights {Path(config.model.weights).name}")
-    return " ".join(words) + " --out RUN && resolute evaluate RUN"
 
 
 def all_versions() -> dict[str, str]:

@@ -84,7 +84,7 @@ class Protocol:
 _CUSTOM = Protocol()
 
 PROTOCOLS = {
-    # One HR gallery image per identity, 100 draws, no camera rule [Jiao 2018].
+    # One HR gallery image per identity, 100 draws, no camera rule [SING].
     "mlr": Protocol(name="mlr", camera_rule="none", gallery="single-shot"),
     # [Zheng 2015], with the AP of the toolboxes rather than of the official script.
     "market": Protocol(name="market"),

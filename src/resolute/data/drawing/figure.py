@@ -33,8 +33,10 @@ def draw_figure(
     stage = Stage(canvas, pose, top=top, unit=unit, girth=person.girth)
     far, near = (1, -1) if stage.sin > 0 else (-1, 1)
     is_away = stage.cos < 0
+    is_bag_hidden = person.bag_side * stage.sin > 0.35
     _arm(stage, person, pose, far, light=0.82)
-    _shoulder_bag(stage, person, far)
+    if is_bag_hidden:
+        _shoulder_bag(stage, person, has_strap=False)
     if not is_away:
         _backpack(stage, person)
         draw_hair(stage, person)
@@ -46,7 +48,8 @@ def draw_figure(
     if is_away:
         draw_hair(stage, person)
         _backpack(stage, person)
-    _shoulder_bag(stage, person, near)
+    if not is_bag_hidden:
+        _shoulder_bag(stage, person, has_strap=True)
     _arm(stage, person, pose, near, light=0.94)
 
 
@@ -212,21 +215,22 @@ def _backpack(stage: Stage, person: Identity) -> None:
     stage.trunk([Section(0.225, 0.074, 0.052, -0.12), Section(0.24, 0.074, 0.052, -0.12)], second)
 
 
-def _shoulder_bag(stage: Stage, person: Identity, side: int) -> None:
-    if person.bag != "shoulder" or side != person.bag_side:
+def _shoulder_bag(stage: Stage, person: Identity, *, has_strap: bool) -> None:
+    if person.bag != "shoulder":
         return
-    facing = 1 if stage.cos > 0 else -1
+    facing, side = (1 if stage.cos > 0 else -1), person.bag_side
     main, second = shaded(person.bag_colour, 1.0), shaded(person.bag_second, 1.0)
-    is_near = -side * stage.sin > -0.35
-    hip = stage.joint(side * 0.12 * stage.girth, person.hip - 0.01, 0.0)
-    strap = [stage.joint(-side * 0.05, 0.165, 0.03 * facing), stage.joint(0.0, 0.3, 0.08 * facing),
-             stage.joint(side * 0.1 * stage.girth, person.hip - 0.06, 0.0)]  # fmt: skip
-    if is_near:
+    if has_strap:
+        strap = (
+            stage.joint(-side * 0.05, 0.165, 0.03 * facing),
+            stage.joint(0.0, 0.3, 0.08 * facing),
+            stage.joint(side * 0.1 * stage.girth, person.hip - 0.06, 0.0),
+        )
         stage.line(strap, 0.016, scaled(main, 0.85))
-    stage.box(hip, 0.07 + 0.05 * abs(stage.sin), 0.09, main)
-    stage.box(
-        hip._replace(y=hip.y - 0.022 * stage.unit), 0.06 + 0.05 * abs(stage.sin), 0.03, second
-    )
+    hip = stage.joint(side * 0.12 * stage.girth, person.hip - 0.01, 0.0)
+    width = 0.06 + 0.05 * abs(stage.sin)
+    stage.box(hip, width + 0.01, 0.09, main)
+    stage.box(hip._replace(y=hip.y - 0.022 * stage.unit), width, 0.03, second)
 
 
 def _hand_bag(stage: Stage, person: Identity, hand: Joint) -> None:

@@ -38,7 +38,7 @@ CAMERAS = (
     Camera(
         place="plaza",
         gains=(1.06, 1.0, 0.9),
-        gain_spread=0.16,
+        gain_spread=0.12,
         contrast=(0.85, 1.1),
         haze=128,
         noise=(2.0, 5.0),
@@ -47,7 +47,7 @@ CAMERAS = (
     Camera(
         place="street",
         gains=(0.86, 0.96, 1.08),
-        gain_spread=0.18,
+        gain_spread=0.14,
         contrast=(0.7, 0.95),
         haze=112,
         noise=(3.0, 7.0),

@@ -1,0 +1,126 @@
+"""The recipes as they ship: killed and resumed to the same bits, and learning at all."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from engine.killing import Trainer
+from engine.small import small_config
+
+from resolute.core.config import override
+from resolute.core.rng import Stream, Streams
+from resolute.core.tensorfile import read_tensors
+from resolute.core.types import InputSpec
+from resolute.data.benchmark import open_split
+from resolute.data.cache import PixelStore
+from resolute.data.loader import TrainLoader
+from resolute.engine.run import train
+from resolute.inference.embed import embed_records
+from resolute.inference.load import load
+from resolute.methods.catalogue import METHODS, Blueprint
+from resolute.recipes.ftwa import find_recipe
+
+RECIPES = {
+    "quickstart": ["--recipe", "quickstart"],
+    "recommended": ["--recipe", "recommended", "--train.threads", "2", "--loader.batch_size", "16"],
+    "paper": ["--recipe", "paper", "--model.weights=", "--loader.batch_size", "8"],
+}
+
+
+def command(recipe, folder, cache, *, resume=False):
+    words = ["ftwa", "--data", "mlr-synthetic", *RECIPES[recipe], "--out", str(folder)]
+    words += ["--data.synthetic.num_identities=24", "--data.synthetic.images_per_camera=2"]
+    words += [
+        "--data.cache",
+        str(cache),
+        "--train.epochs",
+        "3",
+        "--train.max_steps",
+        "6",
+        "--quiet",
+    ]
+    return [sys.executable, "-m", "resolute", "train", *words, *(["--resume"] if resume else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_killed_and_resumed_gives_the_same_bits(recipe, tmp_path):
+    # Layout, optimiser, workers and threads are the recipe's own; only size and length shrink.
+    cache = tmp_path / "cache"
+    subprocess.run(command(recipe, tmp_path / "whole", cache), check=True, capture_output=True)
+    step = int(Streams(7).numpy(Stream.TRIAL, recipe).integers(1, 5))
+    broken = tmp_path / "broken"
+    Trainer(command(recipe, broken, cache), broken, OMP_NUM_THREADS="2").wait_for_step(
+        step, timeout_s=300
+    ).send().finish()
+    assert not (broken / "model.safetensors").exists()
+    subprocess.run(command(recipe, broken, cache, resume=True), check=True, capture_output=True)
+    expected, _ = read_tensors(tmp_path / "whole" / "model.safetensors", kind="model")
+    found, _ = read_tensors(broken / "model.safetensors", kind="model")
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_overfits_eight_identities(name, tmp_path):
+    config = small_config(
+        name,
+        cache=tmp_path,
+        data__synthetic__num_identities=16,
+        loader__erasing=0.0,
+        loader__pad=0,
+        loader__flip=0.0,
+        train__epochs=30,
+        train__max_steps=60,
+    )
+    train(config, tmp_path / "run")
+    split = open_split(config.data)
+    store = PixelStore.open(split.train, tmp_path)
+    loader = TrainLoader(
+        split.train,
+        store,
+        config=config.loader,
+        spec=InputSpec(height=64, width=32),
+        streams=Streams(1),
+    )
+    assert loader.num_identities == 8
+    embedding, labels = embed_records(
+        load(tmp_path / "run").method, store, split.train, batch_size=32, device="cpu"
+    )
+    similarity = sum(v @ v.T for v in np.moveaxis(embedding.vectors, 1, 0))
+    np.fill_diagonal(similarity, -9)
+    hits = labels.pids[similarity.argmax(axis=1)] == labels.pids
+    assert hits.mean() > 0.9
+
+
+@pytest.mark.slow
+def test_a_resnet50_step_of_the_paper_recipe_has_a_finite_gradient(tmp_path):
+    config = override(
+        find_recipe("ftwa", "mlr-synthetic", "paper"),
+        {"data.synthetic.num_identities": 16, "model.weights": "", "loader.batch_size": 16},
+    )
+    split = open_split(config.data)
+    store = PixelStore.open(split.train, tmp_path)
+    loader = TrainLoader(
+        split.train, store, config=config.loader, spec=InputSpec(), streams=Streams(0)
+    )
+    blueprint = Blueprint(
+        name="ftwa",
+        model=config.model,
+        method=config.method,
+        optimiser=config.optimiser,
+        schedule=config.schedule,
+        num_identities=loader.num_identities,
+        height_reference=128.0,
+    )
+    method, _ = METHODS["ftwa"](blueprint, streams=Streams(0))
+    losses = method.train().losses(loader.batch(0, 0, "cpu"), method.phases[0])
+    sum(losses.values()).backward()
+    assert method.network.feature_channels == 2048
+    assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)

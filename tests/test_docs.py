@@ -1,0 +1,114 @@
+"""The words: documents run, link to what is there, and speak of the product only."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+import resolute
+from resolute.core.config import attribute_texts
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MODULES = sorted(
+    m.name
+    for m in pkgutil.walk_packages(resolute.__path__, "resolute.")
+    if "__main__" not in m.name
+)
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for block in blocks(page, "python"):
+        if ">>>" in block:
+            test = doctest.DocTestParser().get_doctest(block, {}, page.name, str(page), 0)
+            assert doctest.DocTestRunner().run(test).failed == 0
+        else:
+            exec(compile(block, str(page), "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http", "mailto")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_shell_blocks_use_verbs_that_exist(page):
+    from resolute.cli.main import VERBS
+
+    for block in blocks(page, "bash"):
+        for verb in re.findall(r"(?:^|/)resolute (\w+)", block, flags=re.MULTILINE):
+            assert verb in VERBS, verb
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_attributes_in_docstrings_are_the_fields(name):
+    module = importlib.import_module(name)
+    for _, cls in inspect.getmembers(module, inspect.isclass):
+        private = cls.__name__.startswith("_")
+        if (
+            cls.__module__ != name
+            or not is_dataclass(cls)
+            or private
+            or "Config" not in cls.__name__
+        ):
+            continue
+        assert list(attribute_texts(cls)) == [f.name for f in fields(cls)], cls
+
+
+def test_every_module_imports_with_the_core_dependencies_alone():
+    blocked = ("h5py", "scipy", "tensorboard", "matplotlib", "hypothesis", "pytest")
+    code = (
+        "import sys, importlib\n"
+        f"for name in {blocked!r}: sys.modules[name] = None\n"
+        f"for name in {MODULES!r}: importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_exist_and_are_few():
+    assert len(resolute.__all__) <= 15
+    for name in resolute.__all__:
+        assert getattr(resolute, name) is not None
+    assert set(resolute.__all__) <= set(dir(resolute))
+    with pytest.raises(AttributeError, match="no attribute 'embedd'"):
+        _ = resolute.embedd
+
+
+def test_every_source_tag_is_listed():
+    listed = (ROOT / "docs" / "sources.md").read_text()
+    known = set(re.findall(r"\| \[([^\]]+)\] \|", listed))
+    missing = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for tag in re.findall(r"\[([A-Z][A-Za-z-]+ (?:19|20)\d\d)\]", path.read_text()):
+            if tag not in known:
+                missing[tag] = path.name
+    assert missing == {}
+
+
+def test_nothing_speaks_of_this_workplace():
+    words = re.compile(r"/work/|/tmp/work|design\.md|literature\.md|conventions\.md|ecosystem\.md")
+    for path in sorted((ROOT / "src").rglob("*.py")) + PAGES:
+        assert not words.search(path.read_text()), path
+
+
+def test_library_raises_no_bare_asserts():
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), path
