@@ -57,7 +57,7 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
         "input_spec": asdict(InputSpec(height=settings.height, width=settings.width)),
         "split_digest": "",
         "split": "",
-        "start": {**start_of(str(weights)), "matched": matched},
+        "start": start_of(str(weights), matched),
         "training": {"steps": 0},
         "command": f"resolute convert {weights.name} --out RUN",
     }

@@ -101,7 +101,7 @@ def train(
             "split_digest": split.digest(),
             "split": split.name,
             "command": command,
-            "start": {**start_of(config.model.weights), "matched": start},
+            "start": start_of(config.model.weights, start),
         }
         if world.is_main:
             _log_start(start, loader)
@@ -302,19 +302,21 @@ def _told(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def start_of(weights: str) -> dict[str, str]:
+def start_of(weights: str, matched: str) -> dict[str, str]:
     """Name start weights for the record.
 
     Args:
         weights: path, ``imagenet`` or empty.
+        matched: which tensors the file filled.
 
     Returns:
-        File name and sha256, the latter empty where there is no file.
+        File name, sha256 (empty where there is no file) and what matched.
     """
     path = Path(weights).expanduser()
     return {
         "name": path.name or "random",
         "sha256": _sha256(path) if weights and path.is_file() else "",
+        "matched": matched.replace(weights, path.name) if weights else matched,
     }
 
 
