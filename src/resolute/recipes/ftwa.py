@@ -43,11 +43,11 @@ def paper(method: str, data: str) -> RunConfig:
 
 
 def recommended(method: str, data: str) -> RunConfig:
-    """Return what we found to work from a ReID start, on a CPU too [ours].
+    """Return a short fine-tuning from a ReID start, on a CPU too [ours].
 
     Start weights trained for ReID (`--model.weights FILE`) matter more than anything else here.
-    Pre-trained layers move at half the rate of new ones, targets are smoothed, and the three loss
-    terms have equal weight: from a strong start the paper's 3.0 for identities drowns the rest.
+    Pre-trained layers move at half the rate of new ones, targets are smoothed, the three loss terms
+    have equal weight. These are first choices, not the outcome of a search.
 
     Args:
         method: a row of Table 2 or one of its controls.

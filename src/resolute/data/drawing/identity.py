@@ -40,21 +40,21 @@ HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 _TOP_COLOURS = {
-    "black": 6, "grey": 6, "white": 6, "navy": 4, "red": 1, "green": 1, "khaki": 1,
+    "black": 7, "grey": 7, "white": 7, "navy": 5, "red": 1, "green": 1, "khaki": 1,
 }  # fmt: skip
 _BOTTOM_COLOURS = {"black": 5, "navy": 5, "grey": 3, "khaki": 1}
 _PATTERN_COLOURS = {
-    "white": 6, "black": 6, "grey": 3, "red": 1, "yellow": 1, "blue": 1,
+    "white": 8, "black": 8, "grey": 4, "red": 1, "yellow": 1, "blue": 1,
 }  # fmt: skip
 _BAG_COLOURS = {
-    "black": 5, "grey": 3, "navy": 3, "brown": 2, "khaki": 1, "red": 1, "green": 1, "yellow": 1,
+    "black": 8, "grey": 3, "navy": 3, "brown": 2, "khaki": 1, "red": 1, "yellow": 1,
 }  # fmt: skip
 _TOP_PATTERNS = {
-    "plain": 5, "bands": 2, "pinstripes": 2, "checks": 2, "dots": 2, "diagonal": 2, "zigzag": 2,
+    "plain": 4, "bands": 2, "pinstripes": 2, "checks": 2, "dots": 2, "diagonal": 2, "zigzag": 2,
     "chequers": 2,
 }  # fmt: skip
 _BOTTOM_PATTERNS = {
-    "plain": 6, "checks": 1, "pinstripes": 2, "dots": 1, "diagonal": 1, "chequers": 1,
+    "plain": 4, "checks": 1, "pinstripes": 2, "dots": 1, "diagonal": 1, "chequers": 1,
 }  # fmt: skip
 # A body of 130 pixels gives repeats of 4 to 8 pixels: plain to see at r = 1 and mostly at r = 2,
 # mixed into one colour at r = 4, where nothing finer than 8 pixels survives [ours].
@@ -173,42 +173,42 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     plain_sleeve = Cloth(
         pattern="plain", base=pick(rng, contrast), second=top.base, period=top.period
     )
-    sleeve_cloth = pick(rng, {top: 6, plain_sleeve: 1})
+    sleeve_cloth = pick(rng, {top: 14, plain_sleeve: 1})
     is_plain = top.pattern == "plain"
     return Identity(
-        girth=uniform(rng, 0.9, 1.14),
+        girth=uniform(rng, 0.93, 1.11),
         shoulders=uniform(rng, 0.94, 1.08),
         hip=uniform(rng, 0.485, 0.515),
         head=uniform(rng, 0.94, 1.08),
         skin=pick(rng, {"fair": 4, "tan": 4, "brown": 2, "dark": 2}),
-        hair=pick(rng, {"bald": 1, "short": 7, "bob": 2, "long": 3, "bun": 1, "tail": 2}),
-        hair_colour=pick(rng, {"black": 6, "brown": 5, "blond": 2, "grey": 1}),
-        hat=pick(rng, {"none": 12, "cap": 1, "beanie": 1, "hood": 1}),
+        hair=pick(rng, {"bald": 1, "short": 12, "bob": 1, "long": 3, "bun": 1, "tail": 2}),
+        hair_colour=pick(rng, {"black": 8, "brown": 5, "blond": 1, "grey": 1}),
+        hat=pick(rng, {"none": 20, "cap": 1, "beanie": 1, "hood": 1}),
         hat_colour=pick(rng, _BAG_COLOURS),
         has_beard=pick(rng, {False: 5, True: 1}),
         has_glasses=pick(rng, {False: 4, True: 1}),
         top=top,
-        sleeve=pick(rng, {0.35: 2, 0.7: 1, 1.0: 8}),
+        sleeve=pick(rng, {0.35: 2, 0.7: 1, 1.0: 12}),
         sleeve_cloth=sleeve_cloth,
-        hem=pick(rng, {0.0: 4, 0.04: 4, 0.16: 1}),
-        front=pick(rng, {"closed": 8, "zip": 1, "open": 1}),
+        hem=pick(rng, {0.0: 8, 0.04: 8, 0.16: 1}),
+        front=pick(rng, {"closed": 14, "zip": 1, "open": 1}),
         inner=pick(rng, contrast),
         motif=pick(rng, _MOTIFS) if is_plain else "none",
         motif_colour=pick(rng, contrast),
         motif_size=pick(rng, {0.055: 1, 0.075: 1, 0.095: 1}),
         is_motif_on_back=pick(rng, {True: 2, False: 1}),
         bottom=bottom,
-        bottom_cut=pick(rng, {"slim": 10, "wide": 8, "shorts": 1, "skirt": 1, "long skirt": 1}),
+        bottom_cut=pick(rng, {"slim": 14, "wide": 12, "shorts": 2, "skirt": 1, "long skirt": 1}),
         side_stripe=pick(rng, {"none": 6, "white": 1, "red": 1, "yellow": 1}),
-        shoes=pick(rng, {"black": 6, "white": 4, "brown": 2, "red": 1}),
+        shoes=pick(rng, {"black": 10, "white": 4, "brown": 1, "red": 1}),
         soles=pick(rng, {"white": 1, "black": 1}),
-        has_boots=pick(rng, {False: 7, True: 1}),
-        bag=pick(rng, {"none": 8, "backpack": 3, "shoulder": 2, "hand": 2}),
+        has_boots=pick(rng, {False: 15, True: 1}),
+        bag=pick(rng, {"none": 9, "backpack": 2, "shoulder": 1, "hand": 1}),
         bag_colour=pick(rng, _BAG_COLOURS),
         bag_second=pick(rng, _PATTERN_COLOURS),
         bag_side=pick(rng, {-1: 1, 1: 1}),
-        scarf=pick(rng, {"none": 24, "red": 1, "white": 1, "yellow": 1, "blue": 1}),
-        belt=pick(rng, {"none": 6, "black": 2, "white": 1, "brown": 1}),
+        scarf=pick(rng, {"none": 36, "red": 1, "white": 1, "yellow": 1, "blue": 1}),
+        belt=pick(rng, {"none": 10, "black": 2, "white": 1, "brown": 1}),
     )
 
 
