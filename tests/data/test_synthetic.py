@@ -20,7 +20,7 @@ from resolute.data.drawing.shot import CAMERAS, draw_shot
 from resolute.data.drawing.stage import Pose
 from resolute.data.synthetic import SyntheticConfig, SyntheticSource, identity_of, read
 
-PUBLISHED = "6614fe823009843658a5804d8d2378edb01ba3abc02f544486c0e1df2a16d3f6"
+PUBLISHED = "ad2a329604c97029b7625900e36edbde9acb9617684bfa4111057f3c3e8ddcb6"
 YELLOW = (206, 172, 70, 255)
 STANDING = Pose(yaw=0.0, phase=0.0, stride=10.0, swing=8.0, lean=0.0)
 

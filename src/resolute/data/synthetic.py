@@ -20,7 +20,7 @@ from resolute.data.drawing.picture import draw_picture
 from resolute.data.drawing.shot import CAMERAS, draw_shot
 
 # Raise it whenever the same seed draws other pixels, so that no cache serves old ones.
-DRAWING_VERSION = 2
+DRAWING_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

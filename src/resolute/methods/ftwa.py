@@ -208,7 +208,7 @@ class FTWA(nn.Module):
     @torch.no_grad()
     def _track_quality(self, hr: Tensor, lr_syn: Tensor, hr_syn: Tensor, lr: Tensor) -> None:
         means = torch.stack([hr.mean(), lr_syn.mean(), hr_syn.mean(), lr.mean()]).view(2, 2)
-        self.quality_mean.lerp_(means, QUALITY_MOMENTUM)
+        self.quality_mean.lerp_(means.float(), QUALITY_MOMENTUM)  # bf16 under autocast
 
     # ------------------------------------------------------------------ matching
 
