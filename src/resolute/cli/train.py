@@ -90,6 +90,7 @@ def _train(config: RunConfig, folder: Path, options: argparse.Namespace, command
     # Torch is loaded here, after every setting was checked.
     from rich.console import Console
 
+    from resolute.engine.distributed import world
     from resolute.engine.memory import keep_freed_memory
     from resolute.engine.progress import make_progress
     from resolute.engine.run import train
@@ -110,8 +111,9 @@ def _train(config: RunConfig, folder: Path, options: argparse.Namespace, command
     except KeyboardInterrupt:
         print(f"resolute: interrupted; go on with: --resume --out {folder}", file=sys.stderr)
         return 130
-    print(
-        f"{folder}: {result.steps} steps in {result.duration_s:.0f} s, "
-        f"{result.images_per_s:.1f} images/s; score it with: resolute evaluate {folder}"
-    )
+    if world().is_main:
+        print(
+            f"{folder}: {result.steps} steps in {result.duration_s:.0f} s, "
+            f"{result.images_per_s:.1f} images/s; score it with: resolute evaluate {folder}"
+        )
     return 0
