@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from resolute.core.errors import ReidError
     from resolute.core.types import Embedding, Record, Split
     from resolute.data.benchmark import open_split
-    from resolute.engine.run import evaluate, train
+    from resolute.engine.run import train
+    from resolute.engine.score import evaluate
     from resolute.inference.load import Model, load
     from resolute.recipes.ftwa import find_recipe as recipe
 
@@ -44,7 +45,7 @@ _HOMES = {
     "Record": "resolute.core.types",
     "ReidError": "resolute.core.errors",
     "Split": "resolute.core.types",
-    "evaluate": "resolute.engine.run",
+    "evaluate": "resolute.engine.score",
     "load": "resolute.inference.load",
     "open_split": "resolute.data.benchmark",
     "override": "resolute.core.config",

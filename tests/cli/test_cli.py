@@ -79,6 +79,8 @@ def test_overview_lists_every_verb(capsys):
         (["mlr", "build", "--out", "x", "--preset", "singg"], "did you mean 'sing'?"),
         (["datasets", "check", "/nowhere"], "no such folder"),
         (["datasets", "check"], "expected the folder"),
+        (["results", "--folder", "/nowhere"], "expected result files"),
+        (["train", "ftwa", "--data", "mlr-synthetic", "--out", "/dev/null/run"], "/dev/null/run"),
     ],
 )
 def test_mistakes_give_one_line_and_exit_code_2(capsys, words, message):

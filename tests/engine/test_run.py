@@ -14,7 +14,8 @@ from resolute.core.types import Resolution
 from resolute.data.benchmark import open_split
 from resolute.engine.convert import convert
 from resolute.engine.result import Result
-from resolute.engine.run import evaluate, train
+from resolute.engine.run import train
+from resolute.engine.score import evaluate
 from resolute.inference.load import load
 from resolute.models.backbone import build_backbone
 from resolute.models.config import ModelConfig

@@ -68,7 +68,7 @@ Rows = dict[str, dict[str, list[Report]]]
 
 def _score_runs(runs: Sequence[str], overrides: dict[str, str]) -> tuple[Rows, str]:
     from resolute.engine.memory import keep_freed_memory
-    from resolute.engine.run import evaluate
+    from resolute.engine.score import evaluate
 
     keep_freed_memory()
     rows: Rows = {}

@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) left: not an error. Silence the flush at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A folder that cannot be written, a full disk: the user's to mend, with its name.
+        fail(f"{error.filename or 'file'}: {error.strerror or error}")
     return code
 
 

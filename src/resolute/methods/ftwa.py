@@ -34,7 +34,7 @@ from resolute.losses.triplet import self_weighted_triplet_loss, triplet_terms
 from resolute.methods.config import FTWAConfig
 from resolute.methods.contract import ParameterGroup, Phase, grouped
 from resolute.models.raft import RAFT
-from resolute.models.swa import BNNeck, Classifier, QualityEvaluator
+from resolute.models.swa import BNNeck, Classifier, QualityEvaluator, Space
 from resolute.models.two_stream import TwoStream
 
 # An image of unknown resolution is LR below h_ref / 1.5; within 10 % of that border it takes
@@ -78,9 +78,9 @@ class FTWA(nn.Module):
         self.config = config
         self.network = network
         self._is_pretrained = is_pretrained
-        self.space_hr = _Space(network, config, num_identities)
+        self.space_hr = _build_space(network, config, num_identities)
         if config.spaces == 2:
-            self.space_lr = _Space(network, config, num_identities)
+            self.space_lr = _build_space(network, config, num_identities)
             self.raft = _build_transform(network.feature_channels, config)
         self.register_buffer("quality_mean", torch.full((2, 2), 0.5))
         self.register_buffer("height_reference", torch.tensor(float(height_reference)))
@@ -321,35 +321,19 @@ class FTWA(nn.Module):
         return inputs.flip(-1) if is_flipped else inputs
 
 
-class _Space(nn.Module):
-    """Neck, classifier C and evaluator W of one space [FTWA eq. 4].
-
-    W and the triplet loss read v before the neck, C and matching after it [assumed].
-    """
-
-    def __init__(self, network: TwoStream, config: FTWAConfig, num_identities: int) -> None:
-        super().__init__()
-        dim = network.embedding_dim
-        self.neck: nn.Module = BNNeck(dim) if network.uses_neck else nn.Identity()
-        self.classifier = Classifier(dim, num_identities)
-        self._detach = config.evaluator_detach
-        self.evaluator: QualityEvaluator | None = None
-        if config.spaces == 2 and config.evaluator != "ones":
-            self.evaluator = QualityEvaluator(
-                dim, hidden=config.evaluator_hidden, floor=config.evaluator_floor
-            )
-
-    def logits(self, embeddings: Tensor) -> Tensor:
-        """Return the identity logits, shape (N, I)."""
-        logits: Tensor = self.classifier(self.neck(embeddings))
-        return logits
-
-    def quality(self, embeddings: Tensor) -> Tensor:
-        """Return w per vector, shape (N,); 1 where there is no evaluator."""
-        if self.evaluator is None:
-            return torch.ones_like(embeddings[:, 0])
-        quality: Tensor = self.evaluator(embeddings.detach() if self._detach else embeddings)
-        return quality
+def _build_space(network: TwoStream, config: FTWAConfig, num_identities: int) -> Space:
+    dim = network.embedding_dim
+    has_evaluator = config.spaces == 2 and config.evaluator != "ones"
+    return Space(
+        neck=BNNeck(dim) if network.uses_neck else None,
+        classifier=Classifier(dim, num_identities),
+        evaluator=QualityEvaluator(
+            dim, hidden=config.evaluator_hidden, floor=config.evaluator_floor
+        )
+        if has_evaluator
+        else None,
+        is_evaluator_detached=config.evaluator_detach,
+    )
 
 
 def _build_transform(channels: int, config: FTWAConfig) -> nn.Module:

@@ -64,3 +64,57 @@ class BNNeck(nn.BatchNorm1d):
     def __init__(self, embedding_dim: int) -> None:
         super().__init__(embedding_dim)
         self.bias.requires_grad = False
+
+
+class Space(nn.Module):
+    """Neck, classifier C and evaluator W of one space [FTWA eq. 4].
+
+    W and the triplet loss read v before the neck, C and matching after it [assumed].
+
+    Attributes:
+        neck: batch norm before the classifier; the identity where the backbone has its own.
+        classifier: C.
+        evaluator: W; None where every quality is 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        neck: BNNeck | None,
+        classifier: Classifier,
+        evaluator: QualityEvaluator | None,
+        is_evaluator_detached: bool = False,
+    ) -> None:
+        super().__init__()
+        self.neck: nn.Module = neck or nn.Identity()
+        self.classifier = classifier
+        self.evaluator = evaluator
+        self._is_evaluator_detached = is_evaluator_detached
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """Classify embeddings.
+
+        Args:
+            embedding: v, shape (N, D).
+
+        Returns:
+            Identity logits f, shape (N, I).
+        """
+        logits: Tensor = self.classifier(self.neck(embedding))
+        return logits
+
+    def quality(self, embedding: Tensor) -> Tensor:
+        """Weigh embeddings.
+
+        Args:
+            embedding: v, shape (N, D).
+
+        Returns:
+            Qualities w, shape (N,); 1 where there is no evaluator.
+        """
+        if self.evaluator is None:
+            return torch.ones_like(embedding[:, 0])
+        if self._is_evaluator_detached:
+            embedding = embedding.detach()
+        quality: Tensor = self.evaluator(embedding)
+        return quality

@@ -7,7 +7,8 @@ from pathlib import Path
 from resolute.engine.config import RunConfig
 from resolute.engine.progress import Progress
 from resolute.engine.result import Result
-from resolute.engine.run import evaluate, train
+from resolute.engine.run import train
+from resolute.engine.score import evaluate
 from resolute.recipes.ftwa import quickstart
 
 METHODS = ("baseline", "ftwa")
