@@ -132,6 +132,16 @@ def test_ctrl_c_leaves_a_checkpoint_and_exit_code_130(tmp_path):
     assert again.send(signal.SIGINT).finish()[0] == 130
 
 
+def test_ctrl_c_in_any_verb_is_exit_code_130(capsys, monkeypatch):
+    def interrupted(parser, words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resolute.cli.recipes.run", interrupted)
+    code, out, err = run(capsys, "recipes")
+    assert code == 130
+    assert err == "resolute: interrupted\n"
+
+
 def test_features_of_anybody(capsys, tmp_path):
     vectors = np.eye(4, dtype=np.float32)
     for name, camid in (("q", 0), ("g", 1)):

@@ -32,6 +32,8 @@ def give_weights(method):
 def test_equation_8_joins_equations_2_5_and_7():
     method = give_weights(small_method("ftwa")).eval()
     batch = random_batch()
+    # One LR image is borrowed: it shows the picture of another HR row of its identity.
+    batch.sources_lr[1] = batch.sources_hr[0]
     network, hr, lr = method.network, method.space_hr, method.space_lr
     features_hr = network.encoder_id(network.encoder_hr(batch.images_hr))  # eq. 1
     features_lr = network.encoder_id(network.encoder_lr(batch.images_lr))
