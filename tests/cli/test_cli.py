@@ -94,10 +94,11 @@ def test_mistakes_give_one_line_and_exit_code_2(capsys, words, message):
 
 def test_train_evaluate_and_describe(capsys, tmp_path):
     folder = tmp_path / "run"
-    more = ("--train.epochs", "1", "--method.raft_width=16")
-    code, out, _ = run(capsys, *small_training(folder, tmp_path / "cache", *more))
-    assert code == 0
-    assert "resolute evaluate" in out
+    more = ("--train.epochs", "1", "--method.raft_width=16", "--evaluate")
+    code, out, err = run(capsys, *small_training(folder, tmp_path / "cache", *more))
+    assert code == 0, err
+    assert "LR, as the protocol" in out
+    assert (folder / "result.json").is_file()
     code, out, err = run(capsys, "evaluate", str(folder), "--json", str(tmp_path / "scores.json"))
     assert code == 0, err
     assert "LR, all at r=8" in out
@@ -137,7 +138,7 @@ def test_ctrl_c_in_any_verb_is_exit_code_130(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("resolute.cli.recipes.run", interrupted)
-    code, out, err = run(capsys, "recipes")
+    code, _, err = run(capsys, "recipes")
     assert code == 130
     assert err == "resolute: interrupted\n"
 

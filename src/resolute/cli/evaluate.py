@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resolute.cli.overrides import parse, take_settings
@@ -52,7 +52,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     if options.features:
         rows, title = _score_features(options, overrides)
     else:
-        rows, title = _score_runs(options.runs, overrides)
+        rows, title = score_runs(options.runs, overrides)
     print_table(scores_table(title, rows))
     if options.json:
         plain = {
@@ -66,7 +66,16 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 Rows = dict[str, dict[str, list[Report]]]
 
 
-def _score_runs(runs: Sequence[str], overrides: dict[str, str]) -> tuple[Rows, str]:
+def score_runs(runs: Sequence[str], overrides: Mapping[str, str]) -> tuple[Rows, str]:
+    """Score run folders.
+
+    Args:
+        runs: run folders.
+        overrides: settings to change by dotted path.
+
+    Returns:
+        Reports by method and name of the score, and a title that names benchmark and protocol.
+    """
     from resolute.engine.memory import keep_freed_memory
     from resolute.engine.score import evaluate
 

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from resolute.cli.evaluate import score_runs
 from resolute.cli.overrides import parse, read_settings, settings_help, take_settings
+from resolute.cli.scores import print_table, scores_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
@@ -45,6 +47,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--out", metavar="DIR", help="run folder (default: runs/METHOD-DATA-tTRIAL-sSEED)")
     add("--resume", action="store_true", help="go on from the folder's checkpoint, same bits")
     add("--resume-changed", action="store_true", help="go on with other settings or threads too")
+    add("--evaluate", action="store_true", help="score the run afterwards, as resolute evaluate")
     add("--quiet", action="store_true", help="no progress bar")
     own, settings = take_settings(words)
     options = parse(parser, own)
@@ -77,7 +80,7 @@ def command_of(words: Sequence[str]) -> str:
             shown.append(placeholders[last])
         elif has_value and option in placeholders:
             shown.append(f"{option}={placeholders[option]}")
-        elif word not in ("--resume", "--resume-changed", "--quiet"):
+        elif word not in ("--resume", "--resume-changed", "--quiet", "--evaluate"):
             shown.append(f"{option}{has_value}{Path(value).name}" if "/" in value else word)
             if "/" in word and not has_value:
                 shown[-1] = Path(word).name
@@ -116,4 +119,7 @@ def _train(config: RunConfig, folder: Path, options: argparse.Namespace, command
             f"{folder}: {result.steps} steps in {result.duration_s:.0f} s, "
             f"{result.images_per_s:.1f} images/s; score it with: resolute evaluate {folder}"
         )
+        if options.evaluate:
+            rows, title = score_runs([str(folder)], {})
+            print_table(scores_table(title, rows))
     return 0
