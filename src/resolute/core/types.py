@@ -113,7 +113,7 @@ class Labels:
         """Return the labels at the given positions.
 
         Args:
-            index: positions, shape (M,), or a boolean mask, shape (N,).
+            index: positions, shape (M,).
         """
         return Labels(
             pids=self.pids[index],
