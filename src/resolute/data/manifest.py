@@ -285,7 +285,7 @@ def _save(folder: Path, path: str, pixels: NDArray[np.uint8]) -> dict[str, Any]:
     Image.fromarray(pixels).save(stream, format="PNG")
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(stream.getbuffer())
+    target.write_bytes(stream.getvalue())
     return {
         "height": pixels.shape[0],
         "width": pixels.shape[1],
