@@ -99,8 +99,11 @@ def test_train_evaluate_and_describe(capsys, tmp_path):
     assert code == 0, err
     assert "LR, as the protocol" in out
     assert (folder / "result.json").is_file()
-    code, out, err = run(capsys, "evaluate", str(folder), "--json", str(tmp_path / "scores.json"))
+    written = str(tmp_path / "scores.json")
+    code, out, err = run(capsys, "evaluate", str(folder), "--heights", "--json", written)
     assert code == 0, err
+    assert "by height of the query" in out
+    assert "128-255" in out
     assert "LR, all at r=8" in out
     assert "HR, undegraded" in out
     scores = json.loads((tmp_path / "scores.json").read_text())

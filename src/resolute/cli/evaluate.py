@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from resolute.cli.overrides import parse, take_settings
-from resolute.cli.scores import print_table, scores_table
+from resolute.cli.scores import heights_table, print_table, scores_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
@@ -44,6 +44,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--protocol", default="mlr", help=f"for --features: {', '.join(PROTOCOLS)} (default: mlr)")
     add("--raw", action="store_true", help="for --features: do not L2-normalise the vectors")
     add("--seed", type=int, default=0, help="for --features: seed of the draws (default: 0)")
+    add("--heights", action="store_true", help="also a table by native height of the query")
     add("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
     own, overrides = take_settings(words)
     options = parse(parser, own)
@@ -54,6 +55,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     else:
         rows, title = score_runs(options.runs, overrides)
     print_table(scores_table(title, rows))
+    if options.heights:
+        print_table(heights_table(rows))
     if options.json:
         plain = {
             method: {name: [r.to_mapping() for r in reports] for name, reports in scores.items()}

@@ -61,6 +61,29 @@ def _cells(reports: Sequence[Report], rates: Sequence[str]) -> list[str]:
     return [percent(cell) for cell in (*shown, *per_rate)]
 
 
+def heights_table(rows: Mapping[str, Mapping[str, Sequence[Report]]]) -> Table:
+    """Lay out scores by native height of the query, over all ways of asking.
+
+    Args:
+        rows: as for :func:`scores_table`.
+
+    Returns:
+        A table with Rank-1, -5, -10 and mAP per range of heights, in percent.
+    """
+    table = Table(title="by height of the query in pixels", title_justify="left")
+    for head in ("method", "queries", "height", "count", "Rank-1", "Rank-5", "Rank-10", "mAP"):
+        table.add_column(head, no_wrap=True)
+    for method, scores in rows.items():
+        for name, trials in scores.items():
+            if name.startswith("fusion="):
+                continue
+            for height, cells in Summary.of(trials).per_height.items():
+                count = sum(r.per_height[height].count for r in trials if height in r.per_height)
+                shown = (cells[n] for n in ("rank1", "rank5", "rank10", "mean_ap"))
+                table.add_row(method, _asked(name), height, str(count), *map(percent, shown))
+    return table
+
+
 def print_table(table: Table) -> None:
     """Print a table to the terminal, or whole to a file.
 
