@@ -11,9 +11,9 @@ def keep_freed_memory() -> bool:
     """Tell glibc to reuse freed memory in place of giving it back to the kernel.
 
     By default each activation map is mapped and zeroed by the kernel at every step. It changes no
-    number, about doubles the speed of small networks on a CPU, and costs a tenth more memory. It
-    holds for the whole process, so only programs call it: the command line does, importing the
-    library does not.
+    number and makes small networks train several times as fast on a CPU, for a little more memory
+    (``benchmarks/allocator.py``). It holds for the whole process, so only programs call it: the
+    command line does, importing the library does not.
 
     Returns:
         Whether this C library took the settings; False anywhere but on Linux with glibc.

@@ -1,7 +1,7 @@
 """Protocols as values with a printed name.
 
-A score means nothing without its protocol: the same distances give a Rank-1 of 33.5 % over the
-whole gallery and of 22 % over single-shot galleries. ``docs/protocols.md`` defines each one.
+A score means nothing without its protocol: the same distances give a higher Rank-1 over the whole
+gallery than over single-shot galleries. ``docs/protocols.md`` defines each one.
 """
 
 from dataclasses import dataclass, fields, replace
