@@ -64,6 +64,25 @@ def test_embedding_shapes():
         Embedding(vectors=np.zeros((2, 3), np.float32), quality=np.ones((2, 1), np.float32))
 
 
+def test_embedding_carries_its_optional_arrays():
+    bare = Embedding(vectors=np.zeros((2, 1, 3), np.float32), quality=np.ones((2, 1), np.float32))
+    full = replace(
+        bare,
+        norms=np.array([[1], [2]], np.float32),
+        native_sizes=np.array([[8, 4], [6, 3]]),
+        reliability=np.array([0.5, 0.25], np.float32),
+    )
+    both = Embedding.concatenate([full, full.take(np.array([1]))])
+    assert both.norms.ravel().tolist() == [1, 2, 2]
+    assert both.native_sizes.tolist() == [[8, 4], [6, 3], [6, 3]]
+    assert both.reliability.tolist() == [0.5, 0.25, 0.25]
+    assert bare.take(slice(0, 1)).norms is None
+    with pytest.raises(ShapeError, match="norms in all parts or in none"):
+        Embedding.concatenate([full, bare])
+    with pytest.raises(ShapeError, match="expected reliability"):
+        replace(bare, reliability=np.zeros(3, np.float32))
+
+
 def test_images_check_and_take():
     images = Images(
         pixels=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),

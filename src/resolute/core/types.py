@@ -7,7 +7,7 @@ import enum
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,6 +174,12 @@ class Embedding:
         metric: ``sqeuclidean`` or ``euclidean``, per stream.
         fusion: how the streams' distances join, see :mod:`resolute.core.distance`.
         constant: share of the HR space for the fusion ``constant``, 0..1.
+        norms: length of each vector before it was normalised, shape (N, S); None where the method
+            does not say.
+        native_sizes: (height, width) in pixels of the images as they came, shape (N, 2); None where
+            unknown.
+        reliability: fitted chance in 0..1 that the image finds its match, shape (N,); None where
+            none was fitted. Unlike the quality it can be compared between images [ours].
     """
 
     vectors: NDArray[np.float32]
@@ -181,6 +187,9 @@ class Embedding:
     metric: str = "sqeuclidean"
     fusion: str = "weighted"
     constant: float = 0.5
+    norms: NDArray[np.float32] | None = None
+    native_sizes: NDArray[np.int64] | None = None
+    reliability: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 3 or self.quality.shape != self.vectors.shape[:2]:
@@ -188,6 +197,15 @@ class Embedding:
                 "embedding: expected vectors (N, S, D) and quality (N, S), got "
                 f"{self.vectors.shape} and {self.quality.shape}"
             )
+        expected = {
+            "norms": self.quality.shape,
+            "native_sizes": (len(self.vectors), 2),
+            "reliability": (len(self.vectors),),
+        }
+        for name, shape in expected.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ShapeError(f"embedding: expected {name} {shape}, got {value.shape}")
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -198,17 +216,29 @@ class Embedding:
         Args:
             index: positions, shape (M,).
         """
-        return replace(self, vectors=self.vectors[index], quality=self.quality[index])
+        taken: dict[str, Any] = {
+            name: value[index] for name in _PER_IMAGE if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **taken)
 
     @staticmethod
     def concatenate(parts: Sequence["Embedding"]) -> "Embedding":
         """Join embeddings of one method along N.
 
         Args:
-            parts: at least one embedding, all with the same metric and fusion.
+            parts: at least one embedding, all with the same metric, fusion and optional arrays.
+
+        Raises:
+            ShapeError: if one part has an optional array that another lacks.
         """
-        return replace(
-            parts[0],
-            vectors=np.concatenate([p.vectors for p in parts]),
-            quality=np.concatenate([p.quality for p in parts]),
-        )
+        joined: dict[str, Any] = {}
+        for name in _PER_IMAGE:
+            values = [getattr(part, name) for part in parts]
+            present = [value for value in values if value is not None]
+            if present and len(present) < len(values):
+                raise ShapeError(f"embedding: expected {name} in all parts or in none")
+            joined[name] = np.concatenate(present) if present else None
+        return replace(parts[0], **joined)
+
+
+_PER_IMAGE = ("vectors", "quality", "norms", "native_sizes", "reliability")

@@ -227,32 +227,35 @@ class FTWA(nn.Module):
             qualities (N, S).
         """
         with torch.no_grad(), _evaluating(self):
-            vectors, quality = self._describe(images, is_flipped=False)
+            vectors, quality, norms = self._describe(images, is_flipped=False)
             if self.config.flip:
-                mirrored, quality_mirrored = self._describe(images, is_flipped=True)
+                mirrored, *others = self._describe(images, is_flipped=True)
                 vectors = functional.normalize(vectors + mirrored, dim=2)
-                quality = (quality + quality_mirrored) / 2
+                quality, norms = (quality + others[0]) / 2, (norms + others[1]) / 2
         return Embedding(
             vectors=vectors.float().cpu().numpy(),
             quality=quality.float().cpu().numpy(),
             metric=self.config.metric,
             fusion=self.config.fusion,
             constant=self.config.constant,
+            norms=norms.float().cpu().numpy(),
+            native_sizes=images.native_sizes.cpu().numpy(),
         )
 
-    def _describe(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+    def _describe(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
         is_hr, is_lr = self._routes(images)
         shape = (len(images), self.config.spaces)
         vectors = torch.zeros(*shape, self.network.embedding_dim, device=images.pixels.device)
         quality = torch.zeros(shape, device=images.pixels.device)
+        norms = torch.zeros(shape, device=images.pixels.device)
         for is_taken, describe in ((is_hr, self._describe_hr), (is_lr, self._describe_lr)):
             index = is_taken.nonzero().flatten()
             if len(index):
-                route_vectors, route_quality = describe(images.take(index), is_flipped=is_flipped)
-                vectors.index_add_(0, index, route_vectors.float())
-                quality.index_add_(0, index, route_quality.float())
-        num_routes = is_hr.to(quality) + is_lr.to(quality)
-        return functional.normalize(vectors, dim=2), quality / num_routes[:, None]
+                route = describe(images.take(index), is_flipped=is_flipped)
+                for total, part in zip((vectors, quality, norms), route, strict=True):
+                    total.index_add_(0, index, part.float())
+        num_routes = (is_hr.to(quality) + is_lr.to(quality))[:, None]
+        return functional.normalize(vectors, dim=2), quality / num_routes, norms / num_routes
 
     def _routes(self, images: Images) -> tuple[Tensor, Tensor]:
         heights = images.native_sizes[:, 0].float()
@@ -266,7 +269,7 @@ class FTWA(nn.Module):
         )
         return is_hr, is_lr
 
-    def _describe_hr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+    def _describe_hr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
         inputs = self._inputs(images, is_flipped=is_flipped)
         if self.config.spaces == 1:
             return self._one_space(self.network.pool(self.network.maps(inputs, None)))
@@ -276,17 +279,23 @@ class FTWA(nn.Module):
         )
         embeddings = self.network.pool(self.network.maps(inputs, twins))
         embeddings_hr, embeddings_lr_syn = embeddings[: len(inputs)], embeddings[len(inputs) :]
-        vectors_lr_syn = functional.normalize(self.space_lr.neck(embeddings_lr_syn), dim=1)
+        vectors_lr_syn = self.space_lr.neck(embeddings_lr_syn)
+        norms_lr_syn = vectors_lr_syn.norm(dim=1)
+        vectors_lr_syn = functional.normalize(vectors_lr_syn, dim=1)
         quality_lr_syn = self.space_lr.quality(embeddings_lr_syn)
         return self._two_spaces(
             self.space_hr.neck(embeddings_hr),
-            vectors_lr_syn.view(len(rates), len(inputs), -1).mean(dim=0),  # (N, D)
+            # The directions of the rates are averaged, then given their mean length: (N, D).
+            _with_norm(
+                vectors_lr_syn.view(len(rates), len(inputs), -1).mean(dim=0),
+                norms_lr_syn.view(len(rates), len(inputs)).mean(dim=0),
+            ),
             self.space_hr.quality(embeddings_hr),
             quality_lr_syn.view(len(rates), len(inputs)).mean(dim=0),
             role=0,
         )
 
-    def _describe_lr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor]:
+    def _describe_lr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
         features_lr = self.network.maps(None, self._inputs(images, is_flipped=is_flipped))
         if self.config.spaces == 1:
             return self._one_space(self.network.pool(features_lr))
@@ -301,17 +310,20 @@ class FTWA(nn.Module):
             role=1,
         )
 
-    def _one_space(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        vectors = functional.normalize(self.space_hr.neck(embeddings), dim=1)
-        return vectors[:, None], torch.ones_like(vectors[:, :1])
+    def _one_space(self, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        vectors = self.space_hr.neck(embeddings)[:, None]  # (N, 1, D)
+        norms = vectors.norm(dim=2)
+        return functional.normalize(vectors, dim=2), torch.ones_like(norms), norms
 
     def _two_spaces(
         self, hr: Tensor, lr: Tensor, quality_hr: Tensor, quality_lr: Tensor, *, role: int
-    ) -> tuple[Tensor, Tensor]:
-        vectors = functional.normalize(torch.stack([hr, lr], dim=1), dim=2)  # (N, 2, D)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        vectors = torch.stack([hr, lr], dim=1)  # (N, 2, D)
+        norms = vectors.norm(dim=2)
+        quality = torch.stack([quality_hr, quality_lr], dim=1)
         if self.config.evaluator == "constant":
-            return vectors, self.quality_mean[role].expand(len(vectors), 2)
-        return vectors, torch.stack([quality_hr, quality_lr], dim=1)
+            quality = self.quality_mean[role].expand(len(vectors), 2)
+        return functional.normalize(vectors, dim=2), quality, norms
 
     def _inputs(self, images: Images, *, is_flipped: bool, rate: float = 1.0) -> Tensor:
         rates = None
@@ -319,6 +331,10 @@ class FTWA(nn.Module):
             rates = torch.full((len(images),), rate, device=images.pixels.device)
         inputs = to_input(images, self.input_spec, rates=rates)
         return inputs.flip(-1) if is_flipped else inputs
+
+
+def _with_norm(vectors: Tensor, norms: Tensor) -> Tensor:
+    return functional.normalize(vectors, dim=1) * norms[:, None]
 
 
 def _build_space(network: TwoStream, config: FTWAConfig, num_identities: int) -> Space:
