@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from resolute.data.benchmark import open_split
     from resolute.engine.run import train
     from resolute.engine.score import evaluate
-    from resolute.inference.load import Model, load
+    from resolute.inference.load import Model, compare, load
     from resolute.recipes.ftwa import find_recipe as recipe
+    from resolute.retrieval.gallery import Gallery
 
 __all__ = [
     "Embedding",
+    "Gallery",
     "Model",
     "Record",
     "ReidError",
     "Split",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "open_split",
@@ -41,10 +44,12 @@ __all__ = [
 
 _HOMES = {
     "Embedding": "resolute.core.types",
+    "Gallery": "resolute.retrieval.gallery",
     "Model": "resolute.inference.load",
     "Record": "resolute.core.types",
     "ReidError": "resolute.core.errors",
     "Split": "resolute.core.types",
+    "compare": "resolute.inference.load",
     "evaluate": "resolute.engine.score",
     "load": "resolute.inference.load",
     "open_split": "resolute.data.benchmark",

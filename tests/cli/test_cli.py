@@ -108,6 +108,14 @@ def test_train_evaluate_and_describe(capsys, tmp_path):
     assert "HR, undegraded" in out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores["ftwa"]) == {"protocol", "r=8", "hr"}
+    maps = tmp_path / "maps"
+    more = ("--flip", "--expand", "2", "--rerank", "--tpr", "--activation-maps", str(maps))
+    code, out, err = run(capsys, "evaluate", str(folder), *more, "--queries", "2")
+    assert code == 0, err
+    for row in ("LR, mirror averaged", "LR, expanded", "LR, re-ranked", "TPR@FPR=0.01"):
+        assert row in out
+    assert "activation maps of 2 queries" in out
+    assert len(list(maps.glob("*.png"))) == 2
     code, out, _ = run(capsys, "describe", str(folder))
     assert code == 0
     assert "T (RAFT)" in out

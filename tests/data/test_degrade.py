@@ -12,18 +12,16 @@ from resolute.core.errors import ConfigError, ShapeError
 from resolute.core.images import Images
 from resolute.core.types import InputSpec
 from resolute.data.degrade import (
-    BICUBIC,
     Degraded,
-    Kernel,
     canvas,
     collate,
     degrade,
     degraded_size,
-    matrix,
     normalise,
     resize,
     to_input,
 )
+from resolute.data.kernels import BICUBIC, Kernel, matrix
 
 NAMES = ["box", "bilinear", "hamming", "bicubic", "lanczos"]
 OPENCV = Kernel(library="opencv", name="bilinear", antialias=False)

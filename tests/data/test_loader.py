@@ -81,6 +81,7 @@ def test_a_batch_is_what_its_fields_say():
         assert batch.rates_syn[i] in (2, 3, 4)
         assert batch.heights_hr[i] == 48
         assert batch.heights_lr[i] == 48 // int(lr.rate)
+        assert batch.heights_lr_syn[i] == 48 // int(batch.rates_syn[i])
     assert batch.labels.dtype == batch.sources_lr.dtype == batch.heights_lr.dtype == torch.int64
     assert batch.rates_lr.dtype == batch.rates_syn.dtype == torch.float32
 

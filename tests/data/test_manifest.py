@@ -13,7 +13,7 @@ from PIL import Image
 from resolute.core.errors import ConfigError, DatasetError
 from resolute.core.rng import Streams
 from resolute.core.types import Resolution
-from resolute.data.degrade import Kernel
+from resolute.data.kernels import Kernel
 from resolute.data.manifest import FOLDERS, MANIFEST, read_manifest, rebuild, verify, write
 from resolute.data.mlr import PRESETS, build
 

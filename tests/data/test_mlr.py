@@ -9,7 +9,8 @@ from resolute.core.config import attribute_texts, from_mapping, to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.core.rng import Streams
 from resolute.core.types import Resolution, Split
-from resolute.data.degrade import Degraded, Kernel, degrade
+from resolute.data.degrade import Degraded, degrade
+from resolute.data.kernels import Kernel
 from resolute.data.mlr import PRESETS, MlrPolicy, build, originals, with_query_rate
 
 CAM_B = replace(PRESETS["default"], lr_camids=(1,))

@@ -12,7 +12,8 @@ from resolute.core.images import Images
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import InputSpec
 from resolute.data.config import LoaderConfig
-from resolute.data.degrade import BICUBIC, collate, to_input
+from resolute.data.degrade import collate, to_input
+from resolute.data.kernels import BICUBIC
 from resolute.data.transforms import draw, render
 
 SPEC = InputSpec(height=32, width=16)

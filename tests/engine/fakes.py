@@ -144,6 +144,7 @@ class TinyLoader:
             rates_syn=torch.full((6,), 2.0),
             heights_hr=torch.full((6,), 16),
             heights_lr=torch.full((6,), 8),
+            heights_lr_syn=torch.full((6,), 8),
             sources_hr=numbers,
             sources_lr=numbers + 6,
         ).to(device)

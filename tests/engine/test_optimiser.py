@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from engine.fakes import TinyLoader, TinyMethod
@@ -91,15 +93,23 @@ def test_unknown_names_and_shapes_are_refused():
         restore_state(optimiser, groups, state)
 
 
-def test_every_parameter_belongs_to_exactly_one_phase():
+def test_every_parameter_belongs_to_one_phase_at_a_time():
     method = TinyMethod()
-    groups = method.parameter_groups(method.phases[0])
-    check_groups(method, {"main": groups})
+    main = method.phases[0]
+    other = replace(main, name="other")
+    groups = method.parameter_groups(main)
+    check_groups(method, [(main, groups)])
     with pytest.raises(ConfigError, match=r"body.0.weight: listed in main/new.weight and again"):
-        check_groups(method, {"main": groups, "other": groups[:1]})
+        check_groups(method, [(main, groups), (other, groups[:1])])
+    with pytest.raises(ConfigError, match=r"body.0.weight: listed in main/new.weight and again"):
+        check_groups(method, [(main, [*groups, groups[0]])])
+    early, late = replace(main, name="early", last=0.5), replace(main, name="late", first=0.5)
+    check_groups(method, [(early, groups[:1]), (late, groups)])
+    with pytest.raises(ConfigError, match=r"listed in early/"):
+        check_groups(method, [(early, groups[:1]), (replace(late, first=0.4), groups)])
     with pytest.raises(ConfigError, match="belong to no phase"):
-        check_groups(method, {"main": groups[1:]})
+        check_groups(method, [(main, groups[1:])])
     with pytest.raises(ConfigError, match="phase other: has no parameters to train"):
-        check_groups(method, {"main": groups, "other": []})
+        check_groups(method, [(main, groups), (other, [])])
     method.classifier.weight.requires_grad_(False)
-    check_groups(method, {"main": method.parameter_groups(method.phases[0])})
+    check_groups(method, [(main, method.parameter_groups(main))])

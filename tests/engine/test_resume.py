@@ -18,6 +18,7 @@ CASES = {
     "frozen": (staged("adam", frozen_epochs=2), {}),
     "clipped": (staged("adam", clip_norm=0.1), {}),
     "amp": (staged("adam"), {"amp": True}),
+    "averaged": (staged("adam"), {"average": 0.8, "channels_last": True}),
     "gan": (TinyGan, {}),
 }
 

@@ -462,3 +462,40 @@ def test_state_travels_whole(tmp_path):
     assert moments.keys() == {"step", "exp_avg", "exp_avg_sq"}
     assert int(moments["step"]) == 12
     assert checkpoint.rng.keys() == {"cpu"}
+
+
+class TwoPhases(TinyMethod):
+    """The stem alone for the first half, then everything."""
+
+    def __init__(self):
+        super().__init__()
+        main = self.phases[0]
+        self.phases = (replace(main, name="early", last=0.5), replace(main, first=0.5))
+
+    def parameter_groups(self, phase):
+        groups = super().parameter_groups(phase)
+        pretrained = [g for g in groups if g.name.startswith("pretrained")]
+        return pretrained if phase.name == "early" else groups
+
+
+def test_a_phase_may_take_over_what_another_has_moved(tmp_path):
+    method, _ = run(tmp_path, method=TwoPhases(), epochs=4)
+    steps = rows(tmp_path)
+    assert [row["phase"] for row in steps] == ["early"] * 10 + ["main"] * 10
+    # Each phase has its schedule to itself.
+    rates = [row["learning_rate"] for row in steps]
+    assert rates[:10] == rates[10:]
+    start = TwoPhases().state_dict()
+    early, _ = run(tmp_path / "early", method=TwoPhases(), epochs=4, max_steps=10)
+    moved = {n for n, p in early.named_parameters() if not torch.equal(p, start[n])}
+    assert moved == {n for n in moved if n.startswith("stem.")} != set()
+    assert all(not torch.equal(p, start[n]) for n, p in method.named_parameters())
+
+
+def test_two_phases_resume_to_the_same_bits(tmp_path):
+    whole, _ = run(tmp_path / "whole", method=TwoPhases(), epochs=4)
+    for number in (5, 13):
+        folder = tmp_path / str(number)
+        run(folder, method=TwoPhases(), epochs=4, stop=stop_after(number))
+        again, _ = run(folder, method=TwoPhases(), epochs=4, resume="exact")
+        assert bits(again) == bits(whole)

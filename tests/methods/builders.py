@@ -13,11 +13,42 @@ from resolute.models.config import ModelConfig
 
 HEIGHT, WIDTH = 64, 32
 
+# Every row of Table 2 as it is, and sets of options that are off in all of them.
+CASES = {name: (name, {}) for name in VARIANTS} | {
+    "ftwa, own teacher": ("ftwa", {"weight_distill": 1.0, "weight_transfer": 0.5}),
+    "ftwa, resolution first": (
+        "ftwa",
+        {"weight_transfer": 1.0, "teacher": "average", "resolution_share": 0.25},
+    ),
+    "ftwa, commensurate": (
+        "ftwa",
+        {"centre_quality": True, "scale_spaces": True, "evaluator_height": True},
+    ),
+    "ftwa, adapters": (
+        "ftwa",
+        {"encoder_lr": "adapter", "weight_distill": 1.0, "resolution_share": 0.25},
+    ),
+    "ftwa_b-twins, adapters": ("ftwa_b-twins", {"encoder_lr": "adapter", "adapter_rank": 0}),
+    "ftwa, generalised mean": ("ftwa", {"pooling": "gem"}),
+    "baseline-twins, taught": (
+        "baseline-twins",
+        {"weight_distill": 1.0, "teacher": "start", "resolution_share": 0.25},
+    ),
+}
 
-def small_blueprint(name="ftwa", *, num_identities=5, backbone="osnet_x0_25", **changes):
+
+def small_case(case, **more):
+    """A small method of one of ``CASES``."""
+    name, changes = CASES[case]
+    return small_method(name, **changes, **more)
+
+
+def small_blueprint(
+    name="ftwa", *, num_identities=5, backbone="osnet_x0_25", pooling="backbone", **changes
+):
     return Blueprint(
         name=name,
-        model=ModelConfig(backbone=backbone, height=HEIGHT, width=WIDTH),
+        model=ModelConfig(backbone=backbone, height=HEIGHT, width=WIDTH, pooling=pooling),
         method=replace(VARIANTS[name], raft_width=16, raft_blocks=1, **changes),
         optimiser=OptimiserConfig(learning_rate=2e-3),
         schedule=ScheduleConfig(),
@@ -46,6 +77,7 @@ def random_batch(num_pairs=6, *, num_instances=2, seed=0):
         rates_syn=torch.full((num_pairs,), 3.0),
         heights_hr=torch.full((num_pairs,), 96),
         heights_lr=torch.full((num_pairs,), 32),
+        heights_lr_syn=torch.full((num_pairs,), 32),
         sources_hr=torch.arange(num_pairs),
         sources_lr=torch.arange(num_pairs) + num_pairs,
     )

@@ -1,62 +1,70 @@
-"""One suite over every registered method: what engine and evaluation rely on."""
+"""One suite over every registered method and option: what engine and evaluation rely on."""
 
 import numpy as np
 import pytest
 import torch
-from methods.builders import random_batch, random_images, small_blueprint, small_method
+from methods.builders import CASES, random_batch, random_images, small_blueprint, small_case
 
+from resolute.inference.model_file import load_model, load_weights, save_model
 from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.methods.contract import Method
+from resolute.methods.contract import Method, drop_training_parts
 
-NAMES = sorted(METHODS)
+NAMES = sorted(CASES)
+
+
+def test_every_method_is_a_case():
+    assert set(METHODS) <= set(CASES)
+
+
+def listed(method, phase):
+    return {n: p for group in method.parameter_groups(phase) for n, p in group.parameters}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keeps_the_contract(name):
-    method = small_method(name)
+    method = small_case(name)
     assert isinstance(method, Method)
     assert len({phase.name for phase in method.phases}) == len(method.phases)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_parameter_belongs_to_one_group_of_one_phase(name):
-    method = small_method(name)
-    seen = [
-        n
-        for phase in method.phases
-        for g in method.parameter_groups(phase)
-        for n, _ in g.parameters
-    ]
-    trainable = [n for n, p in method.named_parameters() if p.requires_grad]
-    assert sorted(seen) == sorted(trainable)
+def test_each_parameter_belongs_to_one_group_of_each_phase_and_to_one_phase_at_a_time(name):
+    method = small_case(name)
+    for phase in method.phases:
+        names = [n for g in method.parameter_groups(phase) for n, _ in g.parameters]
+        assert len(set(names)) == len(names)
+        for other in method.phases:
+            if other is not phase and phase.overlaps(other):
+                assert not names & listed(method, other).keys()
+    trainable = {n for n, p in method.named_parameters() if p.requires_grad}
+    assert set().union(*(listed(method, phase) for phase in method.phases)) == trainable
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_gets_a_finite_gradient_within_two_steps(name):
     # OSNet's narrow gates have single units, which may start dead: no test of the method.
-    method = small_method(name, backbone="resnet18").train()
-    optimiser = torch.optim.SGD(method.parameters(), lr=0.05)
-    moved = set()
-    for step in range(2):
-        for phase in method.phases:
+    method = small_case(name, backbone="resnet18").train()
+    for phase in method.phases:
+        parameters = listed(method, phase)
+        optimiser = torch.optim.SGD(parameters.values(), lr=0.05)
+        moved = set()
+        for step in range(2):
             losses = method.losses(random_batch(seed=step), phase)
             assert all(loss.ndim == 0 for loss in losses.values())
-            optimiser.zero_grad()
+            method.zero_grad()
             sum(losses.values()).backward()
-            for n, p in method.named_parameters():
-                if p.requires_grad:
-                    assert p.grad is not None, n
-                    assert torch.isfinite(p.grad).all(), n
-                    if p.grad.abs().sum() > 0:
-                        moved.add(n)
+            for n, p in parameters.items():
+                assert p.grad is not None, n
+                assert torch.isfinite(p.grad).all(), n
+                if p.grad.abs().sum() > 0:
+                    moved.add(n)
             optimiser.step()
-    still = {n for n, p in method.named_parameters() if p.requires_grad} - moved
-    assert still == set()
+        assert parameters.keys() - moved == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_embed_is_deterministic_and_leaves_the_mode(name):
-    method = small_method(name).train()
+    method = small_case(name).train()
     images = random_images()
     first, second = method.embed(images), method.embed(images)
     assert np.array_equal(first.vectors, second.vectors)
@@ -69,7 +77,7 @@ def test_embed_is_deterministic_and_leaves_the_mode(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_embedding_does_not_depend_on_the_batch(name):
-    method = small_method(name)
+    method = small_case(name)
     images = random_images((0, 1, 2, 2, 0), heights=[96, 30, 90, 20, 64])
     whole = method.embed(images)
     for i in range(len(images)):
@@ -80,7 +88,7 @@ def test_embedding_does_not_depend_on_the_batch(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_state_round_trip(name):
-    first, second = small_method(name, seed=0), small_method(name, seed=1)
+    first, second = small_case(name, seed=0), small_case(name, seed=1)
     images = random_images()
     assert not np.array_equal(first.embed(images).vectors, second.embed(images).vectors)
     second.load_state_dict(first.state_dict())
@@ -88,12 +96,29 @@ def test_state_round_trip(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_model_file_round_trip(name, tmp_path):
+    first, second = small_case(name, seed=0), small_case(name, seed=1)
+    for phase in first.phases:
+        first.train().losses(random_batch(), phase)  # statistics move
+    images = random_images()
+    save_model(tmp_path / "model", first, {})
+    weights, _ = load_model(tmp_path / "model")
+    drop_training_parts(second)
+    load_weights(second, weights, where="model")
+    assert np.array_equal(first.embed(images).vectors, second.embed(images).vectors)
+    assert np.array_equal(first.embed(images).quality, second.embed(images).quality)
+    assert not any(n.startswith("teacher") for n in weights)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_weights(name):
-    first, second = small_method(name, seed=3), small_method(name, seed=3)
+    first, second = small_case(name, seed=3), small_case(name, seed=3)
     for (n, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(a, b), n
 
 
-def test_blueprint_round_trip():
-    blueprint = small_blueprint("ftwa", gallery_rates=(2.0, 3.0))
+@pytest.mark.parametrize("case", NAMES)
+def test_blueprint_round_trip(case):
+    name, changes = CASES[case]
+    blueprint = small_blueprint(name, gallery_rates=(2.0, 3.0), **changes)
     assert Blueprint.of(blueprint.to_mapping()) == blueprint

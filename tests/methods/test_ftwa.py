@@ -248,8 +248,27 @@ def test_pretrained_network_moves_slower():
 
 
 @pytest.mark.parametrize(
+    ("changes", "new"),
+    [
+        ({"encoder_lr": "adapter"}, "network.adapters."),
+        ({"pooling": "gem"}, "network.pool.global_avgpool."),
+    ],
+)
+def test_what_no_weight_file_fills_moves_at_full_rate(changes, new):
+    method = small_method("ftwa", **changes)
+    method._is_pretrained = True
+    groups = method.parameter_groups(method.phases[0])
+    slow = {n for g in groups if g.name.startswith("pretrained") for n, _ in g.parameters}
+    quick = {n for g in groups if g.name.startswith("new") for n, _ in g.parameters}
+    assert any(n.startswith(new) for n in quick)
+    assert not any(n.startswith(new) for n in slow)
+    assert any(n.startswith("network.pool.fc.") for n in slow)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"encoder_lr": "adapter", "encoders": 1, "spaces": 1}, "one encoder has no E_L"),
         ({"twins": False}, "need twins"),
         ({"encoders": 1}, "two encoders"),
         ({"evaluator_floor": 1.0}, "evaluator_floor"),

@@ -3,14 +3,39 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resolute.cli.overrides import parse, take_settings
-from resolute.cli.scores import heights_table, print_table, scores_table
+from resolute.cli.scores import heights_table, print_table, scores_table, verification_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
+from resolute.engine.config import EvaluationConfig
 from resolute.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
 from resolute.evaluation.report import Report
+from resolute.evaluation.verification import Verification
+
+Rows = dict[str, dict[str, list[Report]]]
+
+# What --features can be asked for; all else of the section is about runs.
+_OF_FEATURES = ("rerank", "rerank_k1", "rerank_k2", "rerank_lambda", "expand", "expand_alpha",
+                "verification")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What is printed.
+
+    Attributes:
+        rows: reports by method and name of the score, one per trial.
+        title: names benchmark and protocol.
+        verification: verifications by the same names.
+    """
+
+    rows: Rows
+    title: str
+    verification: dict[str, dict[str, list[Verification]]] = field(default_factory=dict)
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -26,6 +51,29 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     Raises:
         ConfigError: if the words do not fit together.
     """
+    _describe(parser)
+    own, overrides = take_settings(words)
+    options = parse(parser, own)
+    if bool(options.runs) == bool(options.features):
+        raise ConfigError("expected run folders, or --features with feature files")
+    overrides = {**overrides, **_asked(options)}
+    if options.features:
+        scored = _score_features(options, overrides)
+    else:
+        scored = score_each(options.runs, overrides)
+    print_table(scores_table(scored.title, scored.rows))
+    if scored.verification:
+        print_table(verification_table(scored.verification))
+    if options.heights:
+        print_table(heights_table(scored.rows))
+    if options.json:
+        options.json.write_text(json.dumps(_plain(scored), indent=1) + "\n")
+    if options.activation_maps:
+        _draw_maps(options, overrides)
+    return 0
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
         "resolute evaluate RUN [RUN ...] [--section.field VALUE ...]\n"
@@ -34,7 +82,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.epilog = (
         "Several runs of one method are several trials: their mean and deviation are printed.\n"
         "Settings change what is scored: --method.fusion mean, --data.root ROOT, --data.trial 3,\n"
-        "--evaluation.unseen_rates 8,16. A result with changed settings is printed, not kept.\n"
+        "--evaluation.unseen_rates 8,16, --evaluation.rerank_k1 30. A result with other settings\n"
+        "or rows is printed, not kept; a recipe with evaluation.rerank true keeps it.\n"
         "Feature files: npz with vectors, pids, camids and optional rates, heights, quality; or\n"
         "one pytorch_result.mat. Protocol fields change as --protocol.camera_rule none."
     )
@@ -44,33 +93,61 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--protocol", default="mlr", help=f"for --features: {', '.join(PROTOCOLS)} (default: mlr)")
     add("--raw", action="store_true", help="for --features: do not L2-normalise the vectors")
     add("--seed", type=int, default=0, help="for --features: seed of the draws (default: 0)")
+    add("--flip", action="store_true", help="also a row with mirror images averaged in")
+    add("--expand", type=int, metavar="N", help="also a row with queries expanded by N neighbours")
+    add("--rerank", action="store_true", help="also a row after k-reciprocal re-ranking")
+    add("--tpr", action="store_true", help="also a table of TPR at FPR, equal error rate and AUC")
     add("--heights", action="store_true", help="also a table by native height of the query")
+    add("--activation-maps", type=Path, metavar="DIR", help="also draw activation maps of queries")
+    add("--queries", type=int, default=8, metavar="N", help="queries to draw maps of (default: 8)")
     add("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
-    own, overrides = take_settings(words)
-    options = parse(parser, own)
-    if bool(options.runs) == bool(options.features):
-        raise ConfigError("expected run folders, or --features with feature files")
-    if options.features:
-        rows, title = _score_features(options, overrides)
-    else:
-        rows, title = score_runs(options.runs, overrides)
-    print_table(scores_table(title, rows))
-    if options.heights:
-        print_table(heights_table(rows))
-    if options.json:
-        plain = {
-            method: {name: [r.to_mapping() for r in reports] for name, reports in scores.items()}
-            for method, scores in rows.items()
-        }
-        options.json.write_text(json.dumps(plain, indent=1) + "\n")
-    return 0
 
 
-Rows = dict[str, dict[str, list[Report]]]
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Turn the flags into the settings they stand for."""
+    asked: dict[str, Any] = {}
+    if options.flip:
+        asked["evaluation.flip"] = True
+    if options.expand is not None:
+        asked["evaluation.expand"] = options.expand
+    if options.rerank:
+        asked["evaluation.rerank"] = True
+    if options.tpr:
+        asked["evaluation.verification"] = True
+    return asked
 
 
-def score_runs(runs: Sequence[str], overrides: Mapping[str, str]) -> tuple[Rows, str]:
+def score_each(runs: Sequence[str], overrides: Mapping[str, Any]) -> Scored:
     """Score run folders.
+
+    Args:
+        runs: run folders.
+        overrides: settings to change by dotted path.
+
+    Returns:
+        Scores by method; several runs of one method are its trials.
+    """
+    from resolute.engine.memory import keep_freed_memory
+    from resolute.engine.score import evaluate
+
+    keep_freed_memory()
+    rows: Rows = {}
+    verification: dict[str, dict[str, list[Verification]]] = {}
+    titles: dict[str, None] = {}
+    for folder in runs:
+        result = evaluate(folder, overrides=overrides)
+        titles[result.data] = None
+        for name, report in result.scores.items():
+            rows.setdefault(result.method, {}).setdefault(name, []).append(report)
+        for name, pairs in result.verification.items():
+            verification.setdefault(result.method, {}).setdefault(name, []).append(pairs)
+    first = next(iter(rows.values()))["protocol"][0]
+    title = "\n".join([*titles, f"protocol {first.protocol}, in percent"])
+    return Scored(rows, title, verification)
+
+
+def score_runs(runs: Sequence[str], overrides: Mapping[str, Any]) -> tuple[Rows, str]:
+    """Score run folders for a table of their own.
 
     Args:
         runs: run folders.
@@ -79,42 +156,70 @@ def score_runs(runs: Sequence[str], overrides: Mapping[str, str]) -> tuple[Rows,
     Returns:
         Reports by method and name of the score, and a title that names benchmark and protocol.
     """
-    from resolute.engine.memory import keep_freed_memory
-    from resolute.engine.score import evaluate
-
-    keep_freed_memory()
-    rows: Rows = {}
-    titles: dict[str, None] = {}
-    for folder in runs:
-        result = evaluate(folder, overrides=overrides)
-        titles[result.data] = None
-        for name, report in result.scores.items():
-            rows.setdefault(result.method, {}).setdefault(name, []).append(report)
-    first = next(iter(rows.values()))["protocol"][0]
-    return rows, "\n".join([*titles, f"protocol {first.protocol}, in percent"])
+    scored = score_each(runs, overrides)
+    return scored.rows, scored.title
 
 
-def _score_features(options: argparse.Namespace, overrides: dict[str, str]) -> tuple[Rows, str]:
+def _score_features(options: argparse.Namespace, overrides: Mapping[str, Any]) -> Scored:
     from resolute.core.rng import Streams
+    from resolute.engine.extras import Scorer
     from resolute.evaluation.features import load_query_gallery
-    from resolute.evaluation.scoring import evaluate
 
-    protocol: Protocol = find_protocol(options.protocol)
-    for path in overrides:
-        if not path.startswith("protocol."):
-            raise ConfigError(f"--{path}: with --features only --protocol.FIELD can change")
-    protocol = override(
-        protocol, {path.removeprefix("protocol."): text for path, text in overrides.items()}
-    )
-    (query, query_labels), (gallery, gallery_labels) = load_query_gallery(
-        *options.features, normalise=not options.raw
-    )
-    report = evaluate(
+    if options.flip or options.activation_maps:
+        raise ConfigError("--flip and --activation-maps need a run: features have no images")
+    changes: dict[str, dict[str, Any]] = {"protocol": {}, "evaluation": {}}
+    for path, value in overrides.items():
+        section, _, name = path.partition(".")
+        if section != "protocol" and (section != "evaluation" or name not in _OF_FEATURES):
+            raise ConfigError(
+                f"--{path}: with --features only --protocol.FIELD and --evaluation.NAME can "
+                f"change, NAME one of {', '.join(_OF_FEATURES)}"
+            )
+        changes[section][name] = value
+    protocol: Protocol = override(find_protocol(options.protocol), changes["protocol"])
+    asked = override(EvaluationConfig(), changes["evaluation"])
+    query, gallery = load_query_gallery(*options.features, normalise=not options.raw)
+    scorer = Scorer(
         protocol,
-        (query, gallery),
-        query_labels,
-        gallery_labels,
+        gallery,
         streams=Streams(options.seed),
+        trial=0,
+        has_verification=asked.verification,
     )
+    scorer.put("protocol", query)
+    scorer.put_extras(asked, query)
     name = " ".join(path.name for path in options.features)
-    return {name: {"protocol": [report]}}, f"{protocol.describe()}, in percent"
+    return Scored(
+        {name: {key: [report] for key, report in scorer.scores.items()}},
+        f"{protocol.describe()}, in percent",
+        {name: {key: [pairs] for key, pairs in scorer.verification.items()}}
+        if scorer.verification
+        else {},
+    )
+
+
+def _plain(scored: Scored) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        method: {
+            name: [report.to_mapping() for report in trials] for name, trials in scores.items()
+        }
+        for method, scores in scored.rows.items()
+    }
+    for method, scores in scored.verification.items():
+        plain[method]["verification"] = {
+            name: [pairs.to_mapping() for pairs in trials] for name, trials in scores.items()
+        }
+    return plain
+
+
+def _draw_maps(options: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    from resolute.engine.maps import draw_activation_maps
+
+    for folder in options.runs:
+        out = options.activation_maps
+        if len(options.runs) > 1:
+            out = out / Path(folder).resolve().name
+        written = draw_activation_maps(
+            folder, out, num_queries=options.queries, overrides=overrides
+        )
+        print(f"{out}: activation maps of {len(written)} queries")

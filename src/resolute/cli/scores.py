@@ -7,6 +7,7 @@ from rich.table import Table
 
 from resolute.evaluation.report import Report
 from resolute.evaluation.summary import Spread, Summary
+from resolute.evaluation.verification import OperatingPoint, Verification
 
 
 def percent(spread: Spread | None) -> str:
@@ -84,6 +85,45 @@ def heights_table(rows: Mapping[str, Mapping[str, Sequence[Report]]]) -> Table:
     return table
 
 
+def verification_table(rows: Mapping[str, Mapping[str, Sequence[Verification]]]) -> Table:
+    """Lay out what one threshold for all pairs can do: one column per false-positive rate.
+
+    Args:
+        rows: by method, then by name of the score, the verifications of its trials.
+
+    Returns:
+        A table with equal error rate, AUC and TPR in percent; in brackets the negative pairs that
+        a rate may accept, on average over trials. ``?`` where that is fewer than one.
+    """
+    table = Table(
+        title="one threshold for all pairs, in percent (negative pairs let in)",
+        title_justify="left",
+    )
+    found = [v for scores in rows.values() for trials in scores.values() for v in trials]
+    rates = [point.fpr for point in found[0].points]
+    table.add_column("method", no_wrap=True)
+    table.add_column("queries", no_wrap=True)
+    for head in ("EER", "AUC", *(f"TPR@FPR={rate:g}" for rate in rates)):
+        table.add_column(head, justify="right", no_wrap=True)
+    for method, scores in rows.items():
+        for name, trials in scores.items():
+            cells = [percent(Spread.of([v.equal_error_rate for v in trials]))]
+            cells.append(percent(Spread.of([v.area for v in trials])))
+            cells += [
+                _operating(points) for points in zip(*(v.points for v in trials), strict=True)
+            ]
+            table.add_row(method, _asked(name), *cells)
+    return table
+
+
+def _operating(points: Sequence[OperatingPoint]) -> str:
+    rates = [point.tpr for point in points if point.tpr is not None]
+    if len(rates) < len(points):
+        return "?"
+    allowed = sum(point.num_allowed for point in points) / len(points)
+    return f"{percent(Spread.of(rates))} ({allowed:,.0f})"
+
+
 def print_table(table: Table) -> None:
     """Print a table to the terminal, or whole to a file.
 
@@ -97,7 +137,13 @@ def print_table(table: Table) -> None:
 
 
 def _asked(name: str) -> str:
-    words = {"protocol": "LR, as the protocol", "hr": "HR, undegraded"}
+    words = {
+        "protocol": "LR, as the protocol",
+        "hr": "HR, undegraded",
+        "flip": "LR, mirror averaged",
+        "expanded": "LR, expanded",
+        "rerank": "LR, re-ranked",
+    }
     if name.startswith("r="):
         return f"LR, all at {name}"
     return words.get(name, f"LR, {name}")

@@ -27,3 +27,7 @@ class ConfigError(ReidError, ValueError):
 
 class CheckpointError(ReidError, RuntimeError):
     """A weight file or checkpoint that is damaged or does not fit."""
+
+
+class GalleryError(ReidError, ValueError):
+    """A gallery that is damaged, locked, of another model, or asked for what it lacks."""

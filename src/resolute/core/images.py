@@ -71,6 +71,7 @@ class Batch:
         rates_syn: rate of each twin, shape (P,), float32.
         heights_hr: native height of each HR image in pixels, shape (P,), int64.
         heights_lr: native height of each LR image in pixels, shape (P,), int64.
+        heights_lr_syn: height of each twin in pixels after its rate, shape (P,), int64.
         sources_hr: index of each HR image's source picture, shape (P,), int64.
         sources_lr: index of each LR image's source picture, shape (P,), int64. Equal entries mean
             one picture, which is neither positive nor negative of itself.
@@ -84,6 +85,7 @@ class Batch:
     rates_syn: Tensor
     heights_hr: Tensor
     heights_lr: Tensor
+    heights_lr_syn: Tensor
     sources_hr: Tensor
     sources_lr: Tensor
 

@@ -33,6 +33,7 @@ class Stream(enum.IntEnum):
     SYNTHETIC = 10
     BOOTSTRAP = 11
     TIES = 12
+    DEGRADATION = 13
 
 
 class Streams:

@@ -5,6 +5,7 @@ Torch-free, because the settings are shown by ``--help``.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
@@ -34,7 +35,10 @@ class DataConfig:
             different seeds are scored on the same images.
         validation: number of training identities held out, which then take the place of the
             test identities; 0 scores the test identities. Choices are made with this [ours].
-        also_train: further sources as NAME=ROOT, whose training records join.
+        also_train: further sources as NAME=ROOT, for example mlr-cuhk03-p1=PATH, whose training
+            records join; their identities and cameras stay apart, and each set with a usual LR
+            camera keeps it. Query and gallery are never touched [ours].
+        also_part: train = their training identities; all = their test identities too.
         cache: folder for decoded pixels; the user's cache folder when empty.
         mlr: which images lose how much resolution.
         synthetic: what to draw, for the data set `synthetic`.
@@ -46,6 +50,7 @@ class DataConfig:
     seed: int = 0
     validation: int = 0
     also_train: tuple[str, ...] = ()
+    also_part: Literal["train", "all"] = "train"
     cache: str = ""
     mlr: MlrPolicy = field(default_factory=MlrPolicy)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
@@ -77,12 +82,7 @@ def open_split(config: DataConfig) -> Split:
     split = _open_one(config, config.name, config.root)
     if config.validation:
         split = hold_out(split, config.validation, streams=Streams(config.seed))
-    others = []
-    for source in config.also_train:
-        name, has_root, root = source.partition("=")
-        if not has_root:
-            raise ConfigError(f"data.also_train: expected NAME=ROOT, got {source!r}")
-        others.append(_open_one(replace(config, trial=0), name, root))
+    others = [_open_other(config, source) for source in config.also_train]
     return merge([split, *others]) if others else split
 
 
@@ -129,6 +129,43 @@ def _open_one(config: DataConfig, name: str, root: str) -> Split:
     if name.startswith(MLR):
         split = build(split, resolved_policy(config, name), streams=streams)
     return split
+
+
+def _open_other(config: DataConfig, source: str) -> Split:
+    """Read a set that joins in training, with its own LR camera.
+
+    Raises:
+        ConfigError: if the source is not NAME=ROOT, or may show people whom the run is tested on.
+    """
+    name, has_root, root = source.partition("=")
+    if not has_root:
+        raise ConfigError(f"data.also_train: expected NAME=ROOT, got {source!r}")
+    if name != WRITTEN and _family(name) == _family(config.name):
+        raise ConfigError(
+            f"data.also_train: {name} shows people of {config.name}, who may be in its test part"
+        )
+    policy = config.mlr
+    info = DATASETS.get(name.removeprefix(MLR))
+    if info is not None and info.lr_camid is not None:
+        policy = replace(policy, lr_camids=())  # cameras named for the first set are not its own
+    split = _open_one(replace(config, trial=0, mlr=policy), name, root)
+    return _with_test_part(split) if config.also_part == "all" else split
+
+
+def _family(name: str) -> str:
+    """Name the people of a data set: all forms of CUHK03, say, show the same ones."""
+    return name.removeprefix(MLR).partition("-")[0]
+
+
+def _with_test_part(split: Split) -> Split:
+    """Train on all identities of a split; its query and gallery are not used then."""
+    records = {r.key: r for r in (*split.query, *split.gallery, *split.train) if r.pid > 0}
+    return replace(
+        split,
+        name=f"{split.name}/part=all",
+        train=tuple(records[key] for key in sorted(records)),
+        notes=(*split.notes, "its test identities are trained on too"),
+    )
 
 
 def _folder(name: str, root: str) -> Path:

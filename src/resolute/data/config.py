@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from resolute.core.errors import ConfigError
-from resolute.data.degrade import Kernel, check_rate
+from resolute.data.degrade import check_rate
+from resolute.data.faults import FaultConfig
+from resolute.data.kernels import Kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +26,16 @@ class LoaderConfig:
         erasing_aspect: smallest and largest height / width of the rectangle. [Zhong 2020]
         twin_rates: rates of the LR versions made of HR images, drawn evenly per image and step.
             [assumed: those of the test data]
+        twin_range: smallest and largest rate of twins drawn log-evenly between them in place of
+            `twin_rates`; empty = off. [ours]
         twin_kernel: how twins are shrunk. [assumed: as the test data, Pillow bicubic]
+        faults: blur, noise, JPEG and mixed kernels on twins; all off. [ours]
         lr_rate: ``protocol`` = a LR-view image exists only at its drawn rate; ``redraw`` = drawn
             anew from its HR original at every step, which is outside the MLR protocol and belongs
             in a column of its own. [SING: protocol]
+        degrade_lr: probability that a LR image is degraded further, from the pixels it has, with
+            the faults of the twins; 0 = off. [ours]
+        degrade_lr_rate: largest further rate, drawn log-evenly from 1 up. [ours]
         workers: processes that prepare batches ahead; any number gives the same batches. [ours]
     """
 
@@ -39,8 +47,12 @@ class LoaderConfig:
     erasing_area: tuple[float, float] = (0.02, 0.4)
     erasing_aspect: tuple[float, float] = (0.3, 1 / 0.3)
     twin_rates: tuple[float, ...] = (2.0, 3.0, 4.0)
+    twin_range: tuple[float, ...] = ()
     twin_kernel: Kernel = field(default_factory=Kernel)
+    faults: FaultConfig = field(default_factory=FaultConfig)
     lr_rate: Literal["protocol", "redraw"] = "protocol"
+    degrade_lr: float = 0.0
+    degrade_lr_rate: float = 2.0
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -51,7 +63,7 @@ class LoaderConfig:
                 f"batch_size: expected a multiple of 2 * num_instances = {2 * self.num_instances} "
                 f"(HR and LR halves), got {self.batch_size}"
             )
-        for name in ("flip", "erasing"):
+        for name in ("flip", "erasing", "degrade_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
         if self.pad < 0 or self.workers < 0:
@@ -68,8 +80,14 @@ class LoaderConfig:
             )
         if not self.twin_rates:
             raise ConfigError("twin_rates: expected at least one rate, got none")
-        for rate in self.twin_rates:
+        for rate in (*self.twin_rates, *self.twin_range, self.degrade_lr_rate):
             check_rate(rate)
+        if self.twin_range and not (
+            len(self.twin_range) == 2 and self.twin_range[0] <= self.twin_range[1]
+        ):
+            raise ConfigError(
+                f"twin_range: expected smallest <= largest rate, got {self.twin_range}"
+            )
 
     @property
     def num_identities(self) -> int:

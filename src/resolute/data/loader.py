@@ -3,54 +3,31 @@
 Letters: N images, R = P K rows of a batch, H, W input, h, w native canvas.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from resolute.core.errors import ConfigError
 from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR, RESOLUTION_UNKNOWN, Batch, Images
-from resolute.core.rng import Stream, Streams
+from resolute.core.rng import Streams
 from resolute.core.types import InputSpec, Record, Resolution
 from resolute.data.cache import PixelStore
 from resolute.data.config import LoaderConfig
-from resolute.data.degrade import canvas, collate, degraded_size
+from resolute.data.degrade import collate, degraded_size
 from resolute.data.mlr import originals
-from resolute.data.sampler import PairSampler, Selection, num_steps
-from resolute.data.transforms import Augmentation, draw, render
+from resolute.data.sampler import PairSampler, num_steps
+from resolute.data.steps import Half, Step, Steps
+from resolute.data.transforms import render
 
 _RESOLUTIONS = {
     Resolution.HR: RESOLUTION_HR,
     Resolution.LR: RESOLUTION_LR,
     Resolution.UNKNOWN: RESOLUTION_UNKNOWN,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Half:
-    """The HR or the LR half of a batch before any arithmetic, as numpy: cheap to send.
-
-    ``rates`` divide the native size now; ``drawn`` are the rates at which the images then stand.
-    """
-
-    positions: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-    sizes: NDArray[np.int64]
-    augmentation: Augmentation
-    rates: NDArray[np.float64]
-    drawn: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    hr: _Half
-    lr: _Half
-    labels: NDArray[np.int64]
 
 
 def records_to_store(records: Sequence[Record], config: LoaderConfig) -> tuple[Record, ...]:
@@ -105,9 +82,9 @@ class TrainLoader:
         self.num_identities = sampler.counts.num_identities
         self.label_of = sampler.labels
         self.steps_per_epoch = num_steps(sampler.counts.num_images, config.batch_size, world)
-        self._steps = _Steps(records, store, sampler, config, spec, streams)
+        self._steps = Steps(records, store, sampler, config, spec, streams)
         self._turns = _Turns()
-        self._ahead: DataLoader[_Step] | None = None
+        self._ahead: DataLoader[Step] | None = None
 
     def batch(self, epoch: int, step: int, device: torch.device | str) -> Batch:
         """Make one batch.
@@ -156,26 +133,24 @@ class TrainLoader:
     def _number(self, epoch: int, step: int) -> int:
         return (epoch * self.steps_per_epoch + step) * self._world + self._rank
 
-    def _finish(self, step: _Step, device: torch.device | str) -> Batch:
+    def _finish(self, step: Step, device: torch.device | str) -> Batch:
         """Do the arithmetic on the device that trains."""
-        hr, lr = step.hr, step.lr
-        images_hr = self._render(hr, device, None)
+        hr, twins, lr = step.hr, step.twins, step.lr
         return Batch(
-            images_hr=images_hr,  # (R, 3, H, W)
-            images_lr=self._render(lr, device, lr.rates if (lr.rates > 1).any() else None),
-            images_lr_syn=self._render(hr, device, hr.rates),
+            images_hr=self._render(hr, device),  # (R, 3, H, W)
+            images_lr=self._render(lr, device),
+            images_lr_syn=self._render(twins, device),
             labels=torch.from_numpy(step.labels).to(device),
             rates_lr=torch.from_numpy(lr.drawn).to(device, torch.float32),
-            rates_syn=torch.from_numpy(hr.drawn).to(device, torch.float32),
+            rates_syn=torch.from_numpy(twins.drawn).to(device, torch.float32),
             heights_hr=torch.from_numpy(hr.sizes[:, 0].copy()).to(device),
             heights_lr=_heights(lr).to(device),
+            heights_lr_syn=_heights(twins).to(device),
             sources_hr=torch.from_numpy(hr.positions).to(device),
             sources_lr=torch.from_numpy(lr.positions).to(device),
         )
 
-    def _render(
-        self, half: _Half, device: torch.device | str, rates: NDArray[np.float64] | None
-    ) -> Tensor:
+    def _render(self, half: Half, device: torch.device | str) -> Tensor:
         images = Images(
             pixels=torch.from_numpy(half.pixels).to(device),
             # Sizes and rates stay on the CPU: they choose matrices there.
@@ -186,7 +161,7 @@ class TrainLoader:
             images,
             self._spec,
             half.augmentation,
-            rates=None if rates is None else torch.from_numpy(rates),
+            rates=torch.from_numpy(half.rates) if (half.rates > 1).any() else None,
             kernel=self._config.twin_kernel,
         )
 
@@ -218,61 +193,6 @@ def native_batches(
         yield positions, Images(pixels=pixels, native_sizes=sizes, resolution=torch.tensor(flags))
 
 
-class _Steps(Dataset[_Step]):
-    """What a worker prepares: chosen, copied and drawn, nothing computed on pixels."""
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        store: PixelStore,
-        sampler: PairSampler,
-        config: LoaderConfig,
-        spec: InputSpec,
-        streams: Streams,
-    ) -> None:
-        self._store, self._sampler, self._streams = store, sampler, streams
-        self._config, self._spec = config, spec
-        self._keys = [r.key for r in records]
-        self._rates = np.array([r.rate for r in records])
-
-    def __getitem__(self, number: int) -> _Step:
-        chosen = self._sampler.batch(number)
-        return _Step(
-            hr=self._half("hr", chosen.hr, np.ones(len(chosen.hr), dtype=np.bool_), number),
-            lr=self._half("lr", chosen.lr, self._redrawn(chosen), number),
-            labels=chosen.labels,
-        )
-
-    def _redrawn(self, chosen: Selection) -> NDArray[np.bool_]:
-        everyone = self._config.lr_rate == "redraw"
-        return chosen.borrowed | everyone
-
-    def _half(
-        self, name: str, positions: NDArray[np.int64], is_drawn: NDArray[np.bool_], number: int
-    ) -> _Half:
-        pixels, sizes = canvas([self._store.pixels(i) for i in positions])
-        # An image that stands twice in a batch is changed in two ways: the count is part of
-        # the address of its draws.
-        seen: Counter[str] = Counter()
-        augmentations, rates = [], np.ones(len(positions))
-        for row, position in enumerate(positions):
-            key = self._keys[position]
-            address = (number, name, key, seen[key])
-            seen[key] += 1
-            augmentations.append(self._streams.numpy(Stream.AUGMENTATION, *address))
-            if is_drawn[row]:
-                rng = self._streams.numpy(Stream.TWIN, *address)
-                rates[row] = rng.choice(self._config.twin_rates)
-        return _Half(
-            positions=positions,
-            pixels=pixels,
-            sizes=sizes,
-            augmentation=draw(augmentations, self._spec.height, self._spec.width, self._config),
-            rates=rates,
-            drawn=np.where(is_drawn, rates, self._rates[positions]),
-        )
-
-
 class _Turns:
     """The batch numbers that the workers are to prepare next."""
 
@@ -286,7 +206,7 @@ class _Turns:
         return len(self.numbers)
 
 
-def _heights(half: _Half) -> Tensor:
+def _heights(half: Half) -> Tensor:
     """Return the heights after the rates that are still to be applied."""
     sizes = zip(half.sizes.tolist(), half.rates.tolist(), strict=True)
     return torch.tensor([degraded_size(h, w, rate)[0] for (h, w), rate in sizes])

@@ -14,7 +14,8 @@ from typing import Literal
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Record, Resolution, Split
-from resolute.data.degrade import Degraded, Kernel, check_rate
+from resolute.data.degrade import Degraded, check_rate
+from resolute.data.kernels import Kernel
 
 ROUNDING = "floor"
 STORAGE = "png"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from resolute.core.images import Images
 from resolute.core.types import InputSpec
 from resolute.data.config import LoaderConfig
-from resolute.data.degrade import Kernel, normalise, resize
+from resolute.data.degrade import normalise, resize
+from resolute.data.kernels import Kernel
 
 if TYPE_CHECKING:
     from torch import Tensor

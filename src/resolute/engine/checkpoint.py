@@ -1,7 +1,8 @@
 """Checkpoints that a killed run goes on from.
 
 A checkpoint is one safetensors file (see :mod:`resolute.core.tensorfile`) with ``model/`` weights
-and buffers, ``optimiser/`` moments of every phase and ``rng/`` states; everything else is JSON.
+and buffers, ``average/`` of them if the run keeps one, ``optimiser/`` moments of every phase and
+``rng/`` states; everything else is JSON.
 """
 
 import dataclasses
@@ -32,6 +33,7 @@ _FREE = (
     "config.loader.workers",
     "config.train.max_steps",
     "config.train.checkpoint_every",
+    "config.train.keep_start",
     "config.train.tensorboard",
     # The device's kind and the threads in use are compared themselves.
     "config.train.device",
@@ -75,6 +77,7 @@ class Checkpoint:
         state: where the run stands.
         metadata: what travels with the run: ``config``, ``input_spec``, ``split_digest`` and
             whatever else JSON can hold.
+        average: averaged weights and buffers; empty if the run keeps no average.
     """
 
     model: Mapping[str, Tensor]
@@ -82,6 +85,7 @@ class Checkpoint:
     rng: Mapping[str, Tensor]
     state: RunState
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    average: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -95,6 +99,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         CheckpointError: if the file cannot be written; the previous one is untouched then.
     """
     tensors = {f"model/{name}": tensor for name, tensor in checkpoint.model.items()}
+    tensors |= {f"average/{name}": tensor for name, tensor in checkpoint.average.items()}
     tensors |= {f"rng/{name}": tensor for name, tensor in checkpoint.rng.items()}
     for phase, state in checkpoint.optimisers.items():
         for name, moments in state.items():
@@ -120,15 +125,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: if the file is missing, damaged or no checkpoint.
     """
     tensors, document = read_tensors(path, kind="checkpoint")
-    model: dict[str, Tensor] = {}
-    rng: dict[str, Tensor] = {}
+    named: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "rng": {}}
     optimisers: dict[str, State] = {}
     for full_name, tensor in tensors.items():
         part, _, name = full_name.partition("/")
-        if part == "model":
-            model[name] = tensor
-        elif part == "rng":
-            rng[name] = tensor
+        if part in named:
+            named[part][name] = tensor
         else:
             phase, _, rest = name.partition("/")
             parameter, _, key = rest.rpartition("/")
@@ -138,7 +140,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except TypeError as error:
         raise CheckpointError(f"{path}: written by another version: {error}") from None
     metadata = section(document, "metadata", where=str(path))
-    return Checkpoint(model=model, optimisers=optimisers, rng=rng, state=state, metadata=metadata)
+    return Checkpoint(**named, optimisers=optimisers, state=state, metadata=metadata)
 
 
 def check_same_run(

@@ -24,6 +24,10 @@ class TrainConfig:
         channels_last: memory layout of activations and weights.
         compile: torch.compile the step; pays on GPUs, a loss on CPUs.
         checkpoint_every: epochs between checkpoints.
+        average: momentum per step of a running average of all weights, which the model file then
+            holds in place of the last ones; 0 = off [ours].
+        keep_start: share of the start weights blended into the pre-trained layers of the model
+            file; `resolute blend` tries other shares without training [ours].
         tensorboard: also write scalars for TensorBoard (extra `tensorboard`).
     """
 
@@ -36,6 +40,8 @@ class TrainConfig:
     channels_last: bool = False
     compile: bool = False
     checkpoint_every: int = 1
+    average: float = 0.0
+    keep_start: float = 0.0
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +54,10 @@ class TrainConfig:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"train.{name}: expected >= {least}, got {getattr(self, name)}")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"train.average: expected 0 <= momentum < 1, got {self.average}")
+        if not 0 <= self.keep_start <= 1:
+            raise ConfigError(f"train.keep_start: expected 0 to 1, got {self.keep_start}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,16 @@ class EvaluationConfig:
         unseen_rates: extra rates at which all queries are scored, besides the protocol's own.
         fusions: further fusions scored from the same embeddings, besides `method.fusion`.
         hr_queries: also score undegraded queries (HR query to HR gallery), outside the protocol.
+        flip: also score images averaged with their mirror images, as `method.flip` does [ours].
+        rerank: also score after k-reciprocal re-ranking of the whole gallery [Zhong 2017].
+        rerank_k1: neighbours looked at [Zhong 2017].
+        rerank_k2: neighbours averaged over [Zhong 2017].
+        rerank_lambda: share of the distance itself, 0 to 1 [Zhong 2017].
+        expand: also score queries averaged with this many nearest gallery images; 0 = off
+            [Chum 2007].
+        expand_alpha: exponent of the similarity by which these count; 0 = all the same, 3 is
+            usual [Radenovic 2019].
+        verification: also judge all pairs by one threshold: TPR at FPR, equal error rate [ours].
     """
 
     protocol: Literal["mlr", "market", "cuhk03-classic", "separate-camera", "all-shot"] = "mlr"
@@ -67,10 +87,30 @@ class EvaluationConfig:
     unseen_rates: tuple[float, ...] = (8.0,)
     fusions: tuple[Fusion, ...] = ()
     hr_queries: bool = True
+    flip: bool = False
+    rerank: bool = False
+    rerank_k1: int = 20
+    rerank_k2: int = 6
+    rerank_lambda: float = 0.3
+    expand: int = 0
+    expand_alpha: float = 0.0
+    verification: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"evaluation.batch_size: expected >= 1, got {self.batch_size}")
+        for name, least in (
+            ("batch_size", 1),
+            ("rerank_k1", 1),
+            ("rerank_k2", 1),
+            ("expand", 0),
+            ("expand_alpha", 0),
+        ):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"evaluation.{name}: expected >= {least}, got {value}")
+        if not 0 <= self.rerank_lambda <= 1:
+            raise ConfigError(
+                f"evaluation.rerank_lambda: expected 0 to 1, got {self.rerank_lambda}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from resolute.core.rng import Streams
 from resolute.core.types import InputSpec
 from resolute.engine.config import RunConfig
 from resolute.engine.run import portable, start_of, write_config
+from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
 from resolute.methods.catalogue import METHODS, Blueprint
@@ -63,4 +64,5 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
     }
     write_config(folder, config)
     save_model(folder / MODEL_NAME, method, metadata)
+    write_card(folder)
     return matched

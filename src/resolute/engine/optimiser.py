@@ -1,13 +1,13 @@
 """Torch optimisers of a method's phases, and their state by parameter name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.methods.config import OptimiserConfig
-from resolute.methods.contract import ParameterGroup
+from resolute.methods.contract import ParameterGroup, Phase
 
 State = dict[str, dict[str, Tensor]]  # parameter name -> name of the moment -> tensor
 
@@ -46,32 +46,36 @@ def build_optimiser(
     )
 
 
-def check_groups(method: nn.Module, phases: Mapping[str, Sequence[ParameterGroup]]) -> None:
-    """Check that every trainable parameter belongs to exactly one group of one phase.
+def check_groups(
+    method: nn.Module, phases: Sequence[tuple[Phase, Sequence[ParameterGroup]]]
+) -> None:
+    """Check that every trainable parameter is in one group of a phase, and in one phase at a time.
 
     Args:
         method: the module that owns the parameters.
-        phases: groups by phase name.
+        phases: each phase with its groups.
 
     Raises:
-        ConfigError: if a parameter is listed twice, or trainable and not listed at all, or a
-            phase is empty.
+        ConfigError: if a parameter is listed twice in a phase, or in two phases that work at the
+            same time, or is trainable and not listed at all, or a phase is empty.
     """
-    owner: dict[int, str] = {}
-    for phase, groups in phases.items():
+    owners: dict[int, list[tuple[Phase, str]]] = {}
+    for phase, groups in phases:
         if not any(group.parameters for group in groups):
-            raise ConfigError(f"phase {phase}: has no parameters to train")
+            raise ConfigError(f"phase {phase.name}: has no parameters to train")
         for group in groups:
-            place = f"{phase}/{group.name}"
+            place = f"{phase.name}/{group.name}"
             for name, parameter in group.parameters:
-                if id(parameter) in owner:
-                    first = owner[id(parameter)]
-                    raise ConfigError(f"parameter {name}: listed in {first} and again in {place}")
-                owner[id(parameter)] = place
+                for other, first in owners.setdefault(id(parameter), []):
+                    if phase.overlaps(other):
+                        raise ConfigError(
+                            f"parameter {name}: listed in {first} and again in {place}"
+                        )
+                owners[id(parameter)].append((phase, place))
     left = [
         name
         for name, parameter in method.named_parameters()
-        if parameter.requires_grad and id(parameter) not in owner
+        if parameter.requires_grad and id(parameter) not in owners
     ]
     if left:
         raise ConfigError(

@@ -1,6 +1,6 @@
 """One update of one phase: select its parameters, add up its losses, step its optimiser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from resolute.core.images import Batch
 from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import Step, StepModule, World, wrap_step
 from resolute.engine.optimiser import build_optimiser, check_groups
-from resolute.engine.schedule import epoch_at
+from resolute.engine.schedule import epoch_at, learning_rate_factor
 from resolute.methods.contract import Method, ParameterGroup, Phase
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -27,7 +27,7 @@ class PhaseRun:
         groups: its parameters.
         optimiser: moves them; one torch parameter group per group.
         step: computes its losses; DDP among several processes.
-        rest: parameters of the other phases, which must not gather gradients here.
+        rest: parameters of other phases alone, which must not gather gradients here.
         amp_device: kind of device to autocast on.
         has_amp: whether the forward pass runs in bf16 where torch deems it safe.
         keeps_frozen: whether frozen parameters get a gradient all the same and lose it before
@@ -52,6 +52,25 @@ class PhaseRun:
             epochs: epochs in the run.
         """
         return epoch_at(self.phase.first, epochs) <= epoch < epoch_at(self.phase.last, epochs)
+
+    def factor(self, step: int, *, steps_per_epoch: int, epochs: int) -> float:
+        """Compute what the phase's learning rate is multiplied by; its schedule spans the phase.
+
+        Args:
+            step: steps made in the run so far.
+            steps_per_epoch: steps in one epoch.
+            epochs: epochs in the run.
+
+        Returns:
+            A factor in [0, 1].
+        """
+        first, last = epoch_at(self.phase.first, epochs), epoch_at(self.phase.last, epochs)
+        return learning_rate_factor(
+            step - first * steps_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            epochs=last - first,
+            schedule=self.phase.schedule,
+        )
 
     def select(self, epoch: int) -> None:
         """Let gradients flow to this phase's parameters alone, and not to frozen ones.
@@ -135,7 +154,7 @@ def start_phases(
 
     Raises:
         ConfigError: if the method does not keep the contract, a parameter belongs to no phase or
-            to two, or a phase never works or has nothing to move in an epoch.
+            to two at a time, or a phase never works or has nothing to move in an epoch.
     """
     if not isinstance(method, Method):
         raise ConfigError(
@@ -143,7 +162,7 @@ def start_phases(
             "embed, see resolute.methods.contract"
         )
     groups = {phase.name: method.parameter_groups(phase) for phase in method.phases}
-    check_groups(method, groups)
+    check_groups(method, [(phase, groups[phase.name]) for phase in method.phases])
     for phase in method.phases:
         _check_epochs(phase, groups[phase.name], config.epochs)
     module = StepModule(method)
@@ -155,13 +174,7 @@ def start_phases(
             groups=groups[phase.name],
             optimiser=build_optimiser(phase.optimiser, groups[phase.name]),
             step=module,
-            rest=[
-                p
-                for other, members in groups.items()
-                for group in members
-                for _, p in group.parameters
-                if other != phase.name
-            ],
+            rest=_rest(groups, phase.name),
             amp_device=device.type,
             has_amp=config.amp,
             keeps_frozen=world.size > 1,
@@ -196,6 +209,15 @@ def set_modes(method: nn.Module, runs: Sequence[PhaseRun], epoch: int) -> None:
         own = [id(parameter) for parameter in module.parameters(recurse=False)]
         if isinstance(module, _BATCH_NORMS) and own and frozen.issuperset(own):
             module.eval()
+
+
+def _rest(groups: Mapping[str, Sequence[ParameterGroup]], phase: str) -> list[nn.Parameter]:
+    """Return the parameters of other phases that are not this phase's too."""
+    named = {
+        name: {n: p for g in members for n, p in g.parameters} for name, members in groups.items()
+    }
+    own = {id(p) for p in named[phase].values()}
+    return [p for members in named.values() for p in members.values() if id(p) not in own]
 
 
 def _check_epochs(phase: Phase, groups: Sequence[ParameterGroup], epochs: int) -> None:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resolute.core.errors import ConfigError
 from resolute.evaluation.report import Report
+from resolute.evaluation.verification import Verification
 
 RESULT_NAME = "result.json"
 
@@ -21,7 +22,8 @@ class Result:
         data: printed name of the benchmark: set, policy, LR view, rates, kernel, trial.
         split_digest: sha256 over all records in their roles.
         scores: reports by name: ``protocol`` is the benchmark's own; ``r=8`` all queries at an
-            unseen rate; ``hr`` undegraded queries; ``fusion=mean`` another fusion.
+            unseen rate; ``hr`` undegraded queries; ``fusion=mean`` another fusion; ``flip``,
+            ``rerank`` and ``expanded`` where they were asked for.
         start: file name and sha256 of the start weights, and how many tensors matched.
         model: sha256 of the model file.
         num_parameters: trainable parameters.
@@ -29,6 +31,10 @@ class Result:
         training: steps, duration in seconds, images per second, last losses.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
+        measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where
+            nobody asked.
+        verification: what one threshold for all pairs can do, by name of the score; empty where
+            nobody asked.
     """
 
     method: str
@@ -42,6 +48,20 @@ class Result:
     training: Mapping[str, Any]
     versions: Mapping[str, str]
     command: str
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    verification: Mapping[str, Verification] = field(default_factory=dict)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network was trained here; False for an anchor that embeds as it came."""
+        return bool(self.training["steps"])
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what JSON stores."""
+        mapping = asdict(self)
+        for field_name, values in (("scores", self.scores), ("verification", self.verification)):
+            mapping[field_name] = {name: value.to_mapping() for name, value in values.items()}
+        return mapping
 
     def write(self, path: Path) -> None:
         """Write the result as JSON, atomically.
@@ -49,10 +69,9 @@ class Result:
         Args:
             path: file to write.
         """
-        mapping = {**asdict(self), "scores": {n: r.to_mapping() for n, r in self.scores.items()}}
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(mapping, indent=1) + "\n")
+        part.write_text(json.dumps(self.to_mapping(), indent=1) + "\n")
         part.replace(path)
 
     @classmethod
@@ -71,7 +90,9 @@ class Result:
         try:
             mapping = json.loads(path.read_text())
             scores = {name: Report.from_mapping(r) for name, r in mapping["scores"].items()}
-            return cls(**{**mapping, "scores": scores})
+            pairs = mapping.get("verification", {})
+            verification = {name: Verification.from_mapping(v) for name, v in pairs.items()}
+            return cls(**{**mapping, "scores": scores, "verification": verification})
         except OSError as error:
             raise ConfigError(f"cannot read result {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError) as error:

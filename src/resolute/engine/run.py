@@ -21,11 +21,13 @@ from resolute.data.benchmark import DataConfig, open_split
 from resolute.data.cache import PixelStore, default_folder
 from resolute.data.loader import TrainLoader, records_to_store
 from resolute.engine import trainer
-from resolute.engine.config import RunConfig
+from resolute.engine.config import RunConfig, TrainConfig
 from resolute.engine.distributed import World, process_group
+from resolute.engine.interpolate import keep_start, start_weights
 from resolute.engine.progress import Progress
 from resolute.engine.trainer import TrainResult
 from resolute.engine.watch import Watch
+from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
 from resolute.methods.catalogue import METHODS, Blueprint
@@ -82,6 +84,7 @@ def train(
         )
         blueprint = _blueprint(config, split.train, store, loader.num_identities)
         method, start = METHODS[config.name](blueprint, streams=streams)
+        kept = start_weights(method) if config.train.keep_start else {}
         metadata = {
             "blueprint": portable(blueprint.to_mapping()),
             "config": to_mapping(config),
@@ -108,8 +111,11 @@ def train(
         )
         if world.is_main:
             travelling = portable(to_mapping(config))
-            stored = {**metadata, "config": travelling, "training": _told(result)}
+            training = {**_told(result), **weights_note(config.train)}
+            stored = {**metadata, "config": travelling, "training": training}
+            keep_start(method, kept, config.train.keep_start)
             save_model(run_dir / MODEL_NAME, method, stored)
+            write_card(run_dir)
     return result
 
 
@@ -170,6 +176,20 @@ def _told(result: TrainResult) -> dict[str, Any]:
         "images_per_s": round(result.images_per_s, 2),
         "losses": dict(result.losses),
     }
+
+
+def weights_note(config: TrainConfig) -> dict[str, str]:
+    """Say which weights a model file holds where they are not the last ones.
+
+    Args:
+        config: settings of the loop.
+
+    Returns:
+        ``weights`` in words, or nothing.
+    """
+    words = [f"running average, momentum {config.average:g}"] if config.average else []
+    words += [f"{config.keep_start:g} of the start kept"] if config.keep_start else []
+    return {"weights": "; ".join(words)} if words else {}
 
 
 def start_of(weights: str, matched: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resolute.core.errors import CheckpointError, ConfigError, ReidError
+from resolute.engine.averaging import Average
 from resolute.engine.checkpoint import (
     Checkpoint,
     RunState,
@@ -40,6 +41,7 @@ class Saver:
         state: RunState,
         device: torch.device,
         metadata: Mapping[str, Any],
+        average: Average | None = None,
     ) -> None:
         self.path = path
         self.saved_step = -1
@@ -48,6 +50,7 @@ class Saver:
         self._state = state
         self._device = device
         self._metadata = metadata
+        self._average = average
 
     def begin(self, resume: Resume) -> int:
         """Make the run folder, or restore what it holds.
@@ -97,6 +100,7 @@ class Saver:
             rng=self._rng(),
             state=replace(self._state, step=step),
             metadata=self._metadata,
+            average={} if self._average is None else self._average.state(),
         )
         save_checkpoint(self.path, checkpoint)
         self.saved_step = step
@@ -112,6 +116,8 @@ class Saver:
             accept_changes=accept_changes,
         )
         load_weights(self._method, checkpoint.model, where=where)
+        if self._average is not None:
+            self._average.restore(checkpoint.average)
         unknown = sorted(set(checkpoint.optimisers) - {run.phase.name for run in self._phases})
         if unknown:
             raise CheckpointError(f"{where}: this method has no phase {', '.join(unknown)}")

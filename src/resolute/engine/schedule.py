@@ -13,7 +13,7 @@ def learning_rate_factor(
     Warm-up rises on a straight line, step by step, from ``warmup_start`` at step 0 to 1 at the
     first step after it [assumed: strong baseline, there by epoch]. Milestones fall on epoch
     boundaries [FTWA 3.2]. The cosine runs from the end of the warm-up to zero at the end of the
-    run [ours]. Everything counts from the start of the run, also for a phase that begins later.
+    run [ours]. A phase that fills a part of the run counts that part as the run.
 
     Args:
         step: steps made so far, 0 <= step < epochs * steps_per_epoch.

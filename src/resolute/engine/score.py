@@ -1,7 +1,7 @@
 """From a run folder to its scores, with everything needed to get them again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,19 @@ from resolute.core.config import override, to_mapping
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.tensorfile import versions
-from resolute.core.types import Embedding, Labels, Record, Split
+from resolute.core.types import Record, Split
 from resolute.core.version import __version__
 from resolute.data.benchmark import MLR, WRITTEN, open_split
 from resolute.data.cache import PixelStore
 from resolute.data.mlr import with_query_rate
 from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World, resolve_device
+from resolute.engine.extras import Scorer, Side
 from resolute.engine.process import torch_settings
 from resolute.engine.result import RESULT_NAME, Result
 from resolute.engine.run import cache_folder, portable, read_config, sha256_of
 from resolute.evaluation.protocol import find_protocol
-from resolute.evaluation.report import Report
-from resolute.evaluation.scoring import evaluate as score
+from resolute.inference.card import write_card
 from resolute.inference.embed import embed_records
 from resolute.inference.load import MODEL_NAME, load
 from resolute.methods.contract import Method
@@ -52,23 +52,28 @@ def evaluate(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) 
     """
     run_dir = Path(folder).expanduser()
     changes = dict(overrides or {})
-    method_changes = {
-        path.removeprefix("method."): value
-        for path, value in changes.items()
-        if path.startswith("method.")
-    }
+    method_changes = changes_of("method.", changes)
     model = load(run_dir, overrides=method_changes)
     config = override(read_config(run_dir), changes)
+    flipped = None
+    if config.evaluation.flip:
+        flipped = load(run_dir, overrides={**method_changes, "flip": "true"}).method
     split = open_split(config.data)
     _check_same_split(model.metadata, split, changes)
     device = resolve_device(config.train.device, World())
     with torch_settings(threads=config.train.threads, device=device):
-        scores = score_split(model.method.to(device), split, config, device=str(device))
+        scored = score_split(
+            model.method.to(device),
+            split,
+            config,
+            device=str(device),
+            flipped=None if flipped is None else flipped.to(device),
+        )
     result = Result(
         method=config.name,
         data=split.name,
         split_digest=split.digest(),
-        scores=scores,
+        scores=scored.scores,
         start=model.metadata["start"],
         model=sha256_of(run_dir / MODEL_NAME),
         num_parameters=sum(p.numel() for p in model.method.parameters() if p.requires_grad),
@@ -76,21 +81,32 @@ def evaluate(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) 
         training=model.metadata["training"],
         versions=all_versions(),
         command=f"{model.metadata['command']} && resolute evaluate RUN",
+        verification=scored.verification,
     )
     if not set(changes) - _FREE:
         result.write(run_dir / RESULT_NAME)
+        write_card(run_dir, result=result.to_mapping())
     return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Embedded:
-    embedding: Embedding
-    labels: Labels
+def changes_of(section: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the changed settings of one section, by name within it.
+
+    Args:
+        section: with its dot, for example ``method.``.
+        changes: values by dotted path.
+    """
+    return {p.removeprefix(section): v for p, v in changes.items() if p.startswith(section)}
 
 
 def score_split(
-    method: Method, split: Split, config: RunConfig, *, device: str
-) -> dict[str, Report]:
+    method: Method,
+    split: Split,
+    config: RunConfig,
+    *,
+    device: str,
+    flipped: Method | None = None,
+) -> Scorer:
     """Score a method on a split under all names the settings ask for.
 
     Args:
@@ -98,46 +114,38 @@ def score_split(
         split: query and gallery.
         config: protocol, unseen rates, fusions, batch size.
         device: where the method's weights are.
+        flipped: the same method with flip averaging, for the score ``flip``; on the device.
 
     Returns:
-        Reports by name, ``protocol`` first.
+        Holds the reports by name, ``protocol`` first.
     """
     asked = config.evaluation
-    protocol = find_protocol(asked.protocol)
-    streams = Streams(config.data.seed)
 
-    def embedded(records: tuple[Record, ...]) -> _Embedded:
+    def embedded(records: tuple[Record, ...], embedder: Method = method) -> Side:
         store = PixelStore.open(records, cache_folder(config.data))
-        embedding, labels = embed_records(
-            method, store, records, batch_size=asked.batch_size, device=device
-        )
-        return _Embedded(embedding=embedding, labels=labels)
+        return embed_records(embedder, store, records, batch_size=asked.batch_size, device=device)
 
-    gallery = embedded(split.gallery)
-
-    def report(query: _Embedded, fusion: str = "") -> Report:
-        given, offered = query.embedding, gallery.embedding
-        if fusion:
-            given, offered = replace(given, fusion=fusion), replace(offered, fusion=fusion)
-        return score(
-            protocol,
-            (given, offered),
-            query.labels,
-            gallery.labels,
-            streams=streams,
-            trial=config.data.trial,
-        )
-
-    query = embedded(split.query)
-    scores = {"protocol": report(query)}
+    gallery, query = embedded(split.gallery), embedded(split.query)
+    scorer = Scorer(
+        find_protocol(asked.protocol),
+        gallery,
+        streams=Streams(config.data.seed),
+        trial=config.data.trial,
+        has_verification=asked.verification,
+    )
+    scorer.put("protocol", query)
     for fusion in asked.fusions:
-        scores[f"fusion={fusion}"] = report(query, fusion)
+        sides = [(replace(vectors, fusion=fusion), labels) for vectors, labels in (query, gallery)]
+        scorer.put(f"fusion={fusion}", *sides)
     if config.data.name.startswith(MLR) and config.data.name != WRITTEN:
         for rate in asked.unseen_rates:
-            scores[f"r={rate:g}"] = report(embedded(with_query_rate(split, rate).query))
+            scorer.put(f"r={rate:g}", embedded(with_query_rate(split, rate).query))
         if asked.hr_queries:
-            scores["hr"] = report(embedded(with_query_rate(split, 1).query))
-    return scores
+            scorer.put("hr", embedded(with_query_rate(split, 1).query))
+    if flipped is not None:
+        scorer.put("flip", embedded(split.query, flipped), embedded(split.gallery, flipped))
+    scorer.put_extras(asked, query)
+    return scorer
 
 
 def all_versions() -> dict[str, str]:

@@ -20,6 +20,7 @@ from torch import nn
 from resolute.core.errors import ReidError
 from resolute.core.images import Batch
 from resolute.core.rng import Stream, Streams
+from resolute.engine.averaging import Average
 from resolute.engine.checkpoint import CHECKPOINT_NAME, RunState
 from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import World, agree, resolve_device, wait_for_all
@@ -29,7 +30,6 @@ from resolute.engine.process import interruption, torch_settings
 from resolute.engine.progress import LogProgress, Progress, Standing
 from resolute.engine.saver import Resume, Saver
 from resolute.engine.scalars import Scalars
-from resolute.engine.schedule import learning_rate_factor
 from resolute.engine.watch import Watch, gradient_norms
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def train(
         has_unused_parameters: for DDP: a batch may leave parameters of a phase out of its losses.
 
     Returns:
-        What came of it; the trained weights are in ``method``.
+        What came of it. The trained weights are in ``method``; with ``config.average`` their
+        averages, on rank 0.
 
     Raises:
         ConfigError: if method, settings, devices or folder do not fit.
@@ -136,6 +137,7 @@ def train(
             device=device,
             has_unused_parameters=has_unused_parameters,
         )
+        average = Average(method, config.average) if config.average and world.is_main else None
         state = RunState(
             step=0,
             steps_per_epoch=loader.steps_per_epoch,
@@ -151,6 +153,7 @@ def train(
             state=state,
             device=device,
             metadata=metadata,
+            average=average,
         )
         done = saver.begin(resume) if world.is_main or resume != "no" else 0
         start = Standing(
@@ -170,12 +173,16 @@ def train(
                 phases=phases,
                 saver=saver,
                 ledger=ledger,
+                average=average,
                 watch=watch,
                 is_interrupted=is_interrupted,
                 is_asked=stop,
                 step=done,
             )
-            return loop.run()
+            result = loop.run()
+            if average is not None:
+                average.put()
+            return result
 
 
 class _Reason(enum.IntEnum):
@@ -199,6 +206,7 @@ class _Loop:
     phases: Sequence[PhaseRun]
     saver: Saver
     ledger: Ledger
+    average: Average | None
     watch: Watch | None
     is_interrupted: Callable[[], bool]
     is_asked: Callable[[], bool] | None
@@ -274,11 +282,10 @@ class _Loop:
         self.step += 1
         with seeded():
             for run in active:
-                factor = learning_rate_factor(
+                factor = run.factor(
                     self.step - 1,
                     steps_per_epoch=self.loader.steps_per_epoch,
                     epochs=self.config.epochs,
-                    schedule=run.phase.schedule,
                 )
                 for number in range(run.phase.updates_per_step):
                     losses = run.update(batch, epoch=epoch, factor=factor)
@@ -291,6 +298,8 @@ class _Loop:
                         losses=losses,
                     )
                     self.ledger.add(update)
+        if self.average is not None:
+            self.average.update(self.step)
         self.ledger.count(len(batch) * self.world.size)
 
     def _measure(self, watch: Watch, batch: Batch, active: Sequence[PhaseRun], epoch: int) -> None:

@@ -8,7 +8,7 @@ Letters: I identities, J halves or seeds, B resamples.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,20 +78,47 @@ def identity_differences(baseline: Sequence[Report], method: Sequence[Report]) -
     Raises:
         ProtocolError: if the runs are not paired: other counts, protocols or identities.
     """
+    pairs = zip(baseline, method, strict=False)  # other counts are refused below
+    for run, (one, other) in enumerate(pairs):
+        if one.protocol != other.protocol:
+            raise ProtocolError(
+                f"run {run}: the two reports are not of the same protocol: {one.protocol} and "
+                f"{other.protocol}"
+            )
+    return average_differences(
+        [dict(report.per_identity) for report in baseline],
+        [dict(report.per_identity) for report in method],
+    )
+
+
+def average_differences(
+    baseline: Sequence[Mapping[int, float]], method: Sequence[Mapping[int, float]]
+) -> dict[int, float]:
+    """Average the difference of each identity over halves and seeds.
+
+    Args:
+        baseline: score by identity of one method, one mapping per half and seed.
+        method: the same of the other on the same halves and seeds, in the same order.
+
+    Returns:
+        By identity: mean over the runs it is a query in, of method minus baseline.
+
+    Raises:
+        ProtocolError: if the runs are not paired: other counts or identities.
+    """
     if len(baseline) != len(method) or not baseline:
         raise ProtocolError(
             f"expected as many reports of both methods, got {len(baseline)} and {len(method)}"
         )
     differences: dict[int, list[float]] = {}
-    for run, (one, other) in enumerate(zip(baseline, method, strict=True)):
-        before, after = dict(one.per_identity), dict(other.per_identity)
-        if before.keys() != after.keys() or one.protocol != other.protocol:
+    for run, (before, after) in enumerate(zip(baseline, method, strict=True)):
+        if before.keys() != after.keys() or not before:
             raise ProtocolError(
-                f"run {run}: the two reports are not of the same queries and protocol "
-                f"({len(before)} identities, {one.protocol}; {len(after)}, {other.protocol})"
+                f"run {run}: the two reports are not of the same queries ({len(before)} and "
+                f"{len(after)} identities): compare equal splits, trials and rates"
             )
-        for pid, rank1 in after.items():
-            differences.setdefault(pid, []).append(rank1 - before[pid])
+        for pid, score in after.items():
+            differences.setdefault(pid, []).append(score - before[pid])
     return {pid: math.fsum(v) / len(v) for pid, v in sorted(differences.items())}
 
 
@@ -122,15 +149,35 @@ def bootstrap_difference(
     Raises:
         ProtocolError: if the runs are not paired.
     """
-    values = np.array(list(identity_differences(baseline, method).values()))  # (I,)
-    means = _resampled_means(values, num_resamples, streams.numpy(Stream.BOOTSTRAP, 0))
+    values = identity_differences(baseline, method)
+    return bootstrap_mean(
+        list(values.values()), streams=streams, num_resamples=num_resamples, level=level
+    )
+
+
+def bootstrap_mean(
+    values: Sequence[float], *, streams: Streams, num_resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Bootstrap the mean of one number per identity.
+
+    Args:
+        values: one per identity, I >= 1.
+        streams: source of the draws (``Stream.BOOTSTRAP``).
+        num_resamples: number of resamples B, >= 1.
+        level: share of resamples inside the interval, in (0, 1).
+
+    Returns:
+        The percentile interval.
+    """
+    numbers = np.asarray(values, dtype=np.float64)  # (I,)
+    means = _resampled_means(numbers, num_resamples, streams.numpy(Stream.BOOTSTRAP, 0))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
-        estimate=float(values.mean()),
+        estimate=float(numbers.mean()),
         low=float(low),
         high=float(high),
         level=level,
-        num_identities=len(values),
+        num_identities=len(numbers),
         num_resamples=num_resamples,
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resolute.core.errors import CheckpointError
 from resolute.core.tensorfile import read_document, read_tensors, section, write_tensors
+from resolute.methods.contract import shipped_state
 
 
 def save_model(path: Path, method: nn.Module, metadata: Mapping[str, Any]) -> None:
@@ -25,7 +26,7 @@ def save_model(path: Path, method: nn.Module, metadata: Mapping[str, Any]) -> No
     Raises:
         CheckpointError: if the file cannot be written; the previous one is untouched then.
     """
-    write_tensors(path, method.state_dict(), {"metadata": dict(metadata)}, kind="model")
+    write_tensors(path, shipped_state(method), {"metadata": dict(metadata)}, kind="model")
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

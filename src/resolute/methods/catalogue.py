@@ -1,7 +1,7 @@
 """Every method by name, and how it is built from settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resolute.core.config import from_mapping, to_mapping
@@ -9,8 +9,10 @@ from resolute.core.rng import Stream, Streams
 from resolute.core.types import InputSpec
 from resolute.methods.config import FTWAConfig, OptimiserConfig, ScheduleConfig
 from resolute.methods.contract import Phase
-from resolute.methods.ftwa import FTWA
+from resolute.methods.ftwa import FTWA, RESOLUTION
 from resolute.methods.variants import VARIANTS
+from resolute.models.adapter import ResolutionAdapters
+from resolute.models.backbone import Backbone
 from resolute.models.config import ModelConfig
 from resolute.models.pretrained import start_backbone
 from resolute.models.two_stream import TwoStream
@@ -66,15 +68,36 @@ def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
     with streams.torch_default(Stream.INITIALISATION):
         backbone, report = start_backbone(model)
         method = FTWA(
-            TwoStream(backbone, two_encoders=blueprint.method.encoders == 2),
+            _two_stream(backbone, blueprint.method),
             blueprint.method,
             input_spec=InputSpec(height=model.height, width=model.width),
-            phase=Phase(name="main", optimiser=blueprint.optimiser, schedule=blueprint.schedule),
+            phases=_phases(blueprint),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
             is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"
+
+
+def _two_stream(backbone: Backbone, config: FTWAConfig) -> TwoStream:
+    adapters = None
+    if config.encoder_lr == "adapter":
+        adapters = ResolutionAdapters(
+            backbone.shallow(), rank=config.adapter_rank, hidden=config.adapter_hidden
+        )
+    return TwoStream(backbone, two_encoders=config.encoders == 2, adapters=adapters)
+
+
+def _phases(blueprint: Blueprint) -> tuple[Phase, ...]:
+    """Return ``main``, after ``resolution`` where the settings give it a share of the run."""
+    share = blueprint.method.resolution_share
+    optimiser, schedule = blueprint.optimiser, blueprint.schedule
+    main = Phase(name="main", optimiser=optimiser, schedule=schedule, first=share)
+    if share == 0:
+        return (main,)
+    # Nothing random is at work while nothing but E_L and T moves: nothing waits for a new head.
+    moving = replace(optimiser, frozen_epochs=0)
+    return (Phase(name=RESOLUTION, optimiser=moving, schedule=schedule, last=share), main)
 
 
 METHODS: dict[str, Callable[..., tuple[FTWA, str]]] = dict.fromkeys(VARIANTS, build_ftwa)

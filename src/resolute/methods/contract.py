@@ -42,6 +42,14 @@ class Phase:
                 f"phase {self.name}: expected updates >= 1 and 0 <= first < last <= 1"
             )
 
+    def overlaps(self, other: "Phase") -> bool:
+        """Tell whether there is a part of the run in which both phases work.
+
+        Args:
+            other: another phase.
+        """
+        return self.first < other.last and other.first < self.last
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterGroup:
@@ -75,13 +83,48 @@ class Method(Protocol):
     phases: tuple[Phase, ...]
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
-        """List what a phase updates; every trainable parameter belongs to exactly one phase."""
+        """List what a phase updates, each parameter once.
+
+        Every trainable parameter belongs to a phase, and to two only if they work one after the
+        other.
+        """
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
         """Compute the named, already weighted loss terms of a batch; the engine adds them up."""
 
     def embed(self, images: Images) -> Embedding:
         """Embed native-size images on the module's device, without gradients, in eval mode."""
+
+
+def shipped_state(method: nn.Module) -> dict[str, Tensor]:
+    """Return the weights and buffers that a model file holds: all that embedding needs.
+
+    A method names its submodules that serve training alone, such as a teacher, in an attribute
+    ``training_only``; they belong in checkpoints, not in model files [ours].
+
+    Args:
+        method: any method, or a module without that attribute.
+
+    Returns:
+        Its state dict without those parts.
+    """
+    left_out = tuple(f"{name}." for name in _training_only(method))
+    return {n: t for n, t in method.state_dict().items() if not n.startswith(left_out)}
+
+
+def drop_training_parts(method: nn.Module) -> None:
+    """Set the submodules that serve training alone to None; then the method can embed, not train.
+
+    Args:
+        method: changed in place.
+    """
+    for name in _training_only(method):
+        setattr(method, name, None)
+
+
+def _training_only(method: nn.Module) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(method, "training_only", ())
+    return names
 
 
 def grouped(

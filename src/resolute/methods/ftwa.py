@@ -12,6 +12,7 @@ v = GAP(F)              ``embeddings_hr`` (v_HR, then v'_HR), ``embeddings_lr`` 
 W_HR, W_LR; w           ``space_hr.evaluator``, ``space_lr.evaluator``; ``quality``
 C_HR, C_LR; f           ``space_hr.classifier``, ``space_lr.classifier``; ``logits``
 lambda_1, _2, _3        ``weight_identity``, ``weight_triplet``, ``weight_raft``
+v* (ours)               ``targets``: the teacher's embeddings of the HR images
 ======================  ==========================================================
 
 Letters: P pairs of a HR and a LR image, N images, S spaces, D embedding, C, h, w feature map.
@@ -25,16 +26,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resolute.core.errors import ConfigError
 from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR, Batch, Images
 from resolute.core.types import Embedding, InputSpec
 from resolute.data.degrade import to_input
 from resolute.losses.identity import identity_terms, pair_weighted_mean
 from resolute.losses.reconstruction import feature_l1
+from resolute.losses.transfer import cosine_loss, similarity_matrix_loss
 from resolute.losses.triplet import self_weighted_triplet_loss, triplet_terms
 from resolute.methods.config import FTWAConfig
 from resolute.methods.contract import ParameterGroup, Phase, grouped
+from resolute.methods.graph import Description, Graphs, Role, Routing, Traced
+from resolute.methods.statistics import MatchingStatistics
 from resolute.models.raft import RAFT
 from resolute.models.swa import BNNeck, Classifier, QualityEvaluator, Space
+from resolute.models.teacher import Teacher
 from resolute.models.two_stream import TwoStream
 
 # An image of unknown resolution is LR below h_ref / 1.5; within 10 % of that border it takes
@@ -42,6 +48,7 @@ from resolute.models.two_stream import TwoStream
 LR_HEIGHT_RATIO = 1.5
 BORDER_RATIO = 1.1
 QUALITY_MOMENTUM = 0.05
+RESOLUTION = "resolution"  # name of the phase before ``main``
 
 
 class FTWA(nn.Module):
@@ -49,13 +56,17 @@ class FTWA(nn.Module):
 
     Attributes:
         input_spec: how pixels become input.
-        phases: one phase, ``main``.
+        phases: ``main``, and before it ``resolution`` where it has a share of the run.
         config: which parts there are, and their constants.
         network: E_H, E_L, E_ID and pooling.
         raft: T; the identity where the variant leaves it out, absent with one space.
+        teacher: gives v*; None where the network is its own teacher or nothing is taught.
+        statistics: running means that matching may use; None where no setting asks for them.
         quality_mean: running mean of the quality per role (HR, LR image) and space, shape (2, 2).
         height_reference: h_ref, median native height of HR training images, in pixels.
     """
+
+    training_only = ("teacher",)
 
     phases: tuple[Phase, ...]
     quality_mean: Tensor
@@ -67,14 +78,14 @@ class FTWA(nn.Module):
         config: FTWAConfig,
         *,
         input_spec: InputSpec,
-        phase: Phase,
+        phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
         is_pretrained: bool,
     ) -> None:
         super().__init__()
         self.input_spec = input_spec
-        self.phases = (phase,)
+        self.phases = phases
         self.config = config
         self.network = network
         self._is_pretrained = is_pretrained
@@ -82,75 +93,104 @@ class FTWA(nn.Module):
         if config.spaces == 2:
             self.space_lr = _build_space(network, config, num_identities)
             self.raft = _build_transform(network.feature_channels, config)
+        self.teacher = Teacher(network) if config.has_teacher else None
+        self.statistics = MatchingStatistics() if config.has_statistics else None
         self.register_buffer("quality_mean", torch.full((2, 2), 0.5))
         self.register_buffer("height_reference", torch.tensor(float(height_reference)))
 
     # ------------------------------------------------------------------ training
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
-        """List all parameters; those of a network that starts from weights form their own groups.
+        """List what a phase moves; what starts from weights forms groups of its own.
 
         Args:
-            phase: the one phase.
+            phase: ``main`` moves everything, ``resolution`` what meets LR images alone.
         """
         named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        started = frozenset(n for n, _ in named if n.startswith("network."))
+        if phase.name == RESOLUTION:
+            parts = ("raft.", f"network.{self.network.lr_part}.")
+            named = [(n, p) for n, p in named if n.startswith(parts)]
+        new = {f"network.{n}" for n in self.network.new_parameters}
+        started = frozenset(n for n, _ in named if n.startswith("network.") and n not in new)
         return grouped(
             named, phase.optimiser, pretrained=started if self._is_pretrained else frozenset()
         )
 
-    def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:  # noqa: ARG002 (one phase)
-        """Compute the weighted terms of [FTWA eq. 8].
+    def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
+        """Compute the weighted terms of [FTWA eq. 8], and what a teacher adds.
 
         E_ID sees HR images, LR images and twins in one call, and so does the head with all
         vectors: batch statistics are those of the mixture that is met at test time [assumed].
 
         Args:
             batch: P HR images, their twins and P LR images.
-            phase: the one phase.
+            phase: ``main``; or ``resolution``, which reads no label.
 
         Returns:
-            ``identity``, ``triplet`` and, with two spaces, ``raft``: scalars.
+            ``identity``, ``triplet`` and, with two spaces, ``raft``: scalars. ``distill`` and
+            ``transfer`` where they have a weight; these two alone in ``resolution``.
+
+        Raises:
+            ConfigError: if the method was loaded to embed and has lost its teacher.
         """
+        if phase.name == RESOLUTION:
+            return self._resolution_losses(batch)
         config = self.config
-        images_lr = batch.images_lr
+        images_lr, heights_lr = batch.images_lr, batch.heights_lr
         if config.twins:
             images_lr = torch.cat([batch.images_lr, batch.images_lr_syn])
-        features = self.network.maps(batch.images_hr, images_lr)  # HR, LR, twins: (3P, C, h, w)
+            heights_lr = torch.cat([batch.heights_lr, batch.heights_lr_syn])
+        features = self.network.maps(
+            batch.images_hr, images_lr, log_heights_lr=self._log_heights(heights_lr)
+        )  # HR, LR, twins: (3P, C, h, w)
         if config.spaces == 1:
             return self._one_space_losses(features, batch)
         num_pairs = len(batch.labels)
         features_hr, features_lr, features_lr_syn = torch.split(features, num_pairs)
         transformed = self.raft(features[num_pairs:])
         features_hr_syn, restored = torch.split(transformed, num_pairs)  # T(F_LR), T(F'_LR)
-        embeddings_hr, embeddings_lr = (
-            self.network.pool(
-                torch.cat([features_hr, features_hr_syn, features_lr, features_lr_syn])
-            )
-            .float()
-            .chunk(2)  # each (2P, D)
-        )
+        pooled = [features_hr, features_hr_syn, features_lr, features_lr_syn]
+        if config.weight_transfer > 0:
+            pooled.append(restored)
+        embeddings = self.network.pool(torch.cat(pooled)).float()  # (4P or 5P, D)
+        embeddings_hr, embeddings_lr, *others = embeddings.split(2 * num_pairs)  # (2P, D) each
         terms = self._two_space_losses(embeddings_hr, embeddings_lr, batch)
         reduction = config.raft_reduction
         terms["raft"] = config.weight_raft * feature_l1(features_hr, restored, reduction=reduction)
-        return terms
+        return terms | self._teaching_losses(
+            batch, embeddings_hr[:num_pairs], embeddings_lr[num_pairs:], *others
+        )
 
     def _two_space_losses(
         self, embeddings_hr: Tensor, embeddings_lr: Tensor, batch: Batch
     ) -> dict[str, Tensor]:
         config = self.config
         labels = batch.labels.repeat(2)
-        quality_hr, quality_hr_syn = self.space_hr.quality(embeddings_hr).chunk(2)
-        quality_lr, quality_lr_syn = self.space_lr.quality(embeddings_lr).chunk(2)
+        heights_hr, heights_lr, heights_lr_syn = (
+            self._log_heights(h) for h in (batch.heights_hr, batch.heights_lr, batch.heights_lr_syn)
+        )
+        quality_hr, quality_hr_syn = self.space_hr.quality(
+            embeddings_hr, torch.cat([heights_hr, heights_lr])
+        ).chunk(2)
+        quality_lr, quality_lr_syn = self.space_lr.quality(
+            embeddings_lr, torch.cat([heights_lr, heights_lr_syn])
+        ).chunk(2)
         if self.training:
             self._track_quality(quality_hr, quality_lr_syn, quality_hr_syn, quality_lr)
 
         smoothing = config.label_smoothing
+        vectors_hr, vectors_lr = (
+            self.space_hr.neck(embeddings_hr),
+            self.space_lr.neck(embeddings_lr),
+        )
+        if self.training and self.statistics is not None:
+            same_order = vectors_lr.roll(len(batch.labels), dims=0)  # v'_LR, v_LR
+            self.statistics.track_distances(vectors_hr, same_order, batch.labels)
         identity_hr, identity_hr_syn = identity_terms(
-            self.space_hr.logits(embeddings_hr), labels, smoothing=smoothing
+            self.space_hr.classifier(vectors_hr), labels, smoothing=smoothing
         ).chunk(2)
         identity_lr, identity_lr_syn = identity_terms(
-            self.space_lr.logits(embeddings_lr), labels, smoothing=smoothing
+            self.space_lr.classifier(vectors_lr), labels, smoothing=smoothing
         ).chunk(2)
         identity = pair_weighted_mean(  # [FTWA eq. 5]
             identity_hr, identity_lr_syn, quality_hr, quality_lr_syn
@@ -203,12 +243,82 @@ class FTWA(nn.Module):
         return {
             "identity": config.weight_identity * (identity_hr.mean() + identity[1].mean()),
             "triplet": config.weight_triplet * triplet.mean(),
-        }
+        } | self._teaching_losses(batch, embeddings[:num_pairs], embeddings[2 * num_pairs :])
+
+    def _teaching_losses(
+        self, batch: Batch, own: Tensor, distilled: Tensor, transferred: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compare what twins give with v*, the teacher's view of their HR images [ours].
+
+        Args:
+            batch: its HR images.
+            own: v_HR of this step, shape (P, D).
+            distilled: v'_LR of the twins, shape (P, D).
+            transferred: GAP(T(F'_LR)), shape (P, D), or None.
+
+        Returns:
+            ``distill`` and ``transfer`` where they have a weight.
+
+        Raises:
+            ConfigError: if the method was loaded to embed and has lost its teacher.
+        """
+        config = self.config
+        if not config.has_teaching:
+            return {}
+        is_own = config.teacher == "self"
+        targets = own.detach() if is_own else self._targets_of_copy(batch.images_hr)
+        terms = {}
+        if config.weight_distill > 0:
+            terms["distill"] = config.weight_distill * self._imitation(distilled, targets)
+        if transferred is not None:
+            terms["transfer"] = config.weight_transfer * self._imitation(transferred, targets)
+        return terms
+
+    def _resolution_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Teach what meets LR images alone, without labels [ours].
+
+        What is not taught works in evaluation mode: neither its weights nor its statistics move.
+        """
+        network, lr_part = self.network, self.network.lr_part
+        if self.config.teacher == "self":
+            with torch.no_grad(), _evaluating(network):
+                targets = network.pool(network.maps(batch.images_hr, None)).float()  # (P, D)
+        else:
+            targets = self._targets_of_copy(batch.images_hr)
+        untaught = [part for name, part in network.named_children() if name != lr_part]
+        with _evaluating(*untaught):
+            heights = self._log_heights(batch.heights_lr_syn)
+            features = network.maps(None, batch.images_lr_syn, log_heights_lr=heights)
+            terms = {"distill": self._imitation(network.pool(features).float(), targets)}
+            if self.config.spaces == 2 and self.config.transform == "raft":
+                restored = network.pool(self.raft(features)).float()
+                terms["transfer"] = self._imitation(restored, targets)
+        return terms
+
+    def _targets_of_copy(self, images_hr: Tensor) -> Tensor:
+        if self.teacher is None:
+            raise ConfigError(
+                "teacher: this model was loaded to embed and has no teacher to train with; resume "
+                "the run from its checkpoint"
+            )
+        if self.config.teacher == "average" and self.training:
+            self.teacher.follow(self.network, momentum=self.config.teacher_momentum)
+        targets: Tensor = self.teacher(images_hr)
+        return targets.float()
+
+    def _imitation(self, students: Tensor, targets: Tensor) -> Tensor:
+        likeness = similarity_matrix_loss(students, targets)
+        return cosine_loss(students, targets) + self.config.weight_similarity * likeness
 
     @torch.no_grad()
     def _track_quality(self, hr: Tensor, lr_syn: Tensor, hr_syn: Tensor, lr: Tensor) -> None:
         means = torch.stack([hr.mean(), lr_syn.mean(), hr_syn.mean(), lr.mean()]).view(2, 2)
         self.quality_mean.lerp_(means.float(), QUALITY_MOMENTUM)  # bf16 under autocast
+        if self.statistics is not None:
+            self.statistics.track_quality(torch.cat([hr, hr_syn]), torch.cat([lr_syn, lr]))
+
+    def _log_heights(self, heights: Tensor) -> Tensor:
+        return (heights / self.height_reference).log()
 
     # ------------------------------------------------------------------ matching
 
@@ -224,7 +334,7 @@ class FTWA(nn.Module):
 
         Returns:
             L2-normalised vectors (N, S, D), taken after the neck where there is one, and
-            qualities (N, S).
+            qualities (N, S). With `scale_spaces` the vectors of a space have one other length.
         """
         with torch.no_grad(), _evaluating(self):
             vectors, quality, norms = self._describe(images, is_flipped=False)
@@ -232,6 +342,8 @@ class FTWA(nn.Module):
                 mirrored, *others = self._describe(images, is_flipped=True)
                 vectors = functional.normalize(vectors + mirrored, dim=2)
                 quality, norms = (quality + others[0]) / 2, (norms + others[1]) / 2
+            if self.config.scale_spaces and self.statistics is not None:
+                vectors = self.statistics.scaled(vectors, metric=self.config.metric)
         return Embedding(
             vectors=vectors.float().cpu().numpy(),
             quality=quality.float().cpu().numpy(),
@@ -269,61 +381,115 @@ class FTWA(nn.Module):
         )
         return is_hr, is_lr
 
-    def _describe_hr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _describe_hr(self, images: Images, *, is_flipped: bool) -> Description:
+        inputs = [self._inputs(images, is_flipped=is_flipped, rate=r) for r in self._rates_hr()]
+        return self._role_hr(*inputs, heights=images.native_sizes[:, 0])
+
+    def _describe_lr(self, images: Images, *, is_flipped: bool) -> Description:
         inputs = self._inputs(images, is_flipped=is_flipped)
+        return self._role_lr(inputs, heights=images.native_sizes[:, 0])
+
+    def graphs(self) -> Graphs:
+        """Give both roles as functions of tensors, see :mod:`resolute.methods.graph`.
+
+        Raises:
+            ConfigError: if they need the native height, or lengths of vectors, to be right.
+        """
+        config = self.config
+        for name, is_on in (
+            ("evaluator_height", config.evaluator_height),
+            ("encoder_lr", config.encoder_lr == "adapter"),
+            ("scale_spaces", config.scale_spaces),
+        ):
+            if is_on:
+                raise ConfigError(f"method.{name}: a model with it cannot be exported")
+        border = self.height_reference / LR_HEIGHT_RATIO
+        hr = Role(rates=self._rates_hr(), network=Traced(self, self._role_hr))
+        lr = Role(rates=(1.0,), network=Traced(self, self._role_lr))
+        return Graphs(
+            hr=hr,
+            lr=hr if self.network.encoder_lr is None else lr,
+            routing=Routing(
+                hr_above=float(border / BORDER_RATIO), lr_below=float(border * BORDER_RATIO)
+            ),
+            metric=self.config.metric,
+            fusion=self.config.fusion,
+            constant=self.config.constant,
+            is_mirrored=self.config.flip,
+            height_reference=float(self.height_reference),
+        )
+
+    def _rates_hr(self) -> tuple[float, ...]:
+        return (1.0,) if self.config.spaces == 1 else (1.0, *self.config.gallery_rates)
+
+    # Both roles map inputs (N, 3, H, W) to tensors alone, so that they can be traced: no length of
+    # a batch may become a Python number.
+    def _role_hr(
+        self, inputs: Tensor, *twins: Tensor, heights: Tensor | None = None
+    ) -> Description:
         if self.config.spaces == 1:
             return self._one_space(self.network.pool(self.network.maps(inputs, None)))
-        rates = self.config.gallery_rates
-        twins = torch.cat(
-            [self._inputs(images, is_flipped=is_flipped, rate=rate) for rate in rates]
-        )
-        embeddings = self.network.pool(self.network.maps(inputs, twins))
-        embeddings_hr, embeddings_lr_syn = embeddings[: len(inputs)], embeddings[len(inputs) :]
+        log_heights, log_heights_syn = None, None
+        if heights is not None:
+            log_heights, log_heights_syn = self._log_heights(heights), self._twin_heights(heights)
+        features = self.network.maps(inputs, torch.cat(twins), log_heights_lr=log_heights_syn)
+        embeddings = self.network.pool(features)
+        num_versions = 1 + len(twins)
+        embeddings = embeddings.view(num_versions, -1, embeddings.shape[1])  # (1 + R, N, D)
+        embeddings_hr, embeddings_lr_syn = embeddings[0], embeddings[1:].flatten(0, 1)
         vectors_lr_syn = self.space_lr.neck(embeddings_lr_syn)
         norms_lr_syn = vectors_lr_syn.norm(dim=1)
         vectors_lr_syn = functional.normalize(vectors_lr_syn, dim=1)
-        quality_lr_syn = self.space_lr.quality(embeddings_lr_syn)
+        quality_lr_syn = self.space_lr.quality(embeddings_lr_syn, log_heights_syn)
         return self._two_spaces(
             self.space_hr.neck(embeddings_hr),
             # The directions of the rates are averaged, then given their mean length: (N, D).
             _with_norm(
-                vectors_lr_syn.view(len(rates), len(inputs), -1).mean(dim=0),
-                norms_lr_syn.view(len(rates), len(inputs)).mean(dim=0),
+                vectors_lr_syn.view(len(twins), -1, embeddings.shape[2]).mean(dim=0),
+                norms_lr_syn.view(len(twins), -1).mean(dim=0),
             ),
-            self.space_hr.quality(embeddings_hr),
-            quality_lr_syn.view(len(rates), len(inputs)).mean(dim=0),
+            self.space_hr.quality(embeddings_hr, log_heights),
+            quality_lr_syn.view(len(twins), -1).mean(dim=0),
             role=0,
         )
 
-    def _describe_lr(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
-        features_lr = self.network.maps(None, self._inputs(images, is_flipped=is_flipped))
+    def _role_lr(self, inputs: Tensor, heights: Tensor | None = None) -> Description:
+        log_heights = None if heights is None else self._log_heights(heights)
+        features_lr = self.network.maps(None, inputs, log_heights_lr=log_heights)
         if self.config.spaces == 1:
             return self._one_space(self.network.pool(features_lr))
         features_hr_syn = self.raft(features_lr)  # [FTWA eq. 3]
         embeddings = self.network.pool(torch.cat([features_hr_syn, features_lr]))
-        embeddings_hr_syn, embeddings_lr = embeddings.chunk(2)
+        embeddings_hr_syn, embeddings_lr = embeddings.view(2, -1, embeddings.shape[1])
         return self._two_spaces(
             self.space_hr.neck(embeddings_hr_syn),
             self.space_lr.neck(embeddings_lr),
-            self.space_hr.quality(embeddings_hr_syn),
-            self.space_lr.quality(embeddings_lr),
+            self.space_hr.quality(embeddings_hr_syn, log_heights),
+            self.space_lr.quality(embeddings_lr, log_heights),
             role=1,
         )
 
-    def _one_space(self, embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _one_space(self, embeddings: Tensor) -> Description:
         vectors = self.space_hr.neck(embeddings)[:, None]  # (N, 1, D)
         norms = vectors.norm(dim=2)
         return functional.normalize(vectors, dim=2), torch.ones_like(norms), norms
 
     def _two_spaces(
         self, hr: Tensor, lr: Tensor, quality_hr: Tensor, quality_lr: Tensor, *, role: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Description:
         vectors = torch.stack([hr, lr], dim=1)  # (N, 2, D)
         norms = vectors.norm(dim=2)
         quality = torch.stack([quality_hr, quality_lr], dim=1)
         if self.config.evaluator == "constant":
-            quality = self.quality_mean[role].expand(len(vectors), 2)
+            quality = self.quality_mean[role].expand_as(quality)
+        if self.config.centre_quality and self.statistics is not None:
+            quality = self.statistics.centred(quality, role=role)
         return functional.normalize(vectors, dim=2), quality, norms
+
+    def _twin_heights(self, heights: Tensor) -> Tensor:
+        """Return the logarithms of the heights of LR versions, rate by rate, shape (R N,)."""
+        versions = [(heights / rate).floor().clamp(min=1) for rate in self.config.gallery_rates]
+        return self._log_heights(torch.cat(versions))
 
     def _inputs(self, images: Images, *, is_flipped: bool, rate: float = 1.0) -> Tensor:
         rates = None
@@ -344,7 +510,10 @@ def _build_space(network: TwoStream, config: FTWAConfig, num_identities: int) ->
         neck=BNNeck(dim) if network.uses_neck else None,
         classifier=Classifier(dim, num_identities),
         evaluator=QualityEvaluator(
-            dim, hidden=config.evaluator_hidden, floor=config.evaluator_floor
+            dim,
+            hidden=config.evaluator_hidden,
+            floor=config.evaluator_floor,
+            reads_height=config.evaluator_height,
         )
         if has_evaluator
         else None,
@@ -367,10 +536,13 @@ def _build_transform(channels: int, config: FTWAConfig) -> nn.Module:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    was_training = module.training
-    module.eval()
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into evaluation mode inside a block, then every part back into its own."""
+    before = {part: part.training for module in modules for part in module.modules()}
+    for module in modules:
+        module.eval()
     try:
         yield
     finally:
-        module.train(was_training)
+        for part, was_training in before.items():
+            part.training = was_training

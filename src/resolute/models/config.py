@@ -34,6 +34,8 @@ class ModelConfig:
             out [strong baseline].
         stem_pool_padding: padding of a ResNet's first max-pool; 0 for weights trained by
             FastReID, whose pool has none.
+        pooling: backbone = its own, the average but for osnet_gn_x0_5 [FTWA 2.3]; gem = generalised
+            mean with one learned exponent, started at 3 [ours].
         height: input height in pixels [assumed: strong baseline].
         width: input width in pixels [assumed: strong baseline].
     """
@@ -44,6 +46,7 @@ class ModelConfig:
     last_stride: int = 1
     stem_relu: bool = True
     stem_pool_padding: int = 1
+    pooling: Literal["backbone", "gem"] = "backbone"
     height: int = 256
     width: int = 128
 

@@ -52,7 +52,7 @@ class OSNet(nn.Module):
         self.conv3 = _stage(first, second, transition=True, variant=variant)
         self.conv4 = _stage(second, third, transition=False, variant=variant)
         self.conv5 = _conv_bn(third, third)
-        self.global_avgpool = (
+        self.global_avgpool: nn.Module = (
             nn.AdaptiveAvgPool2d(1)
             if learned_pooling is None
             else LearnedPooling(third, learned_pooling)
@@ -79,6 +79,23 @@ class OSNet(nn.Module):
                 global_avgpool=self.global_avgpool, flatten=nn.Flatten(start_dim=1), fc=self.fc
             )
         )
+
+    def set_pooling(self, pooling: nn.Module) -> None:
+        """Put another pooling in the place of the average.
+
+        Args:
+            pooling: maps (N, C, h, w) to (N, C, 1, 1).
+
+        Raises:
+            ConfigError: if the pooling of this network is learned, not an average.
+        """
+        if self.input_size is not None:
+            raise ConfigError(
+                "pooling: this backbone has a learned weight for every place of the map, which "
+                "another pooling would throw away: leave model.pooling at 'backbone', or use a "
+                "backbone with average pooling such as osnet_x0_5"
+            )
+        self.global_avgpool = pooling
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images through all three parts.

@@ -10,6 +10,7 @@ from resolute.core.errors import CheckpointError, ConfigError
 from resolute.models.backbone import BACKBONES, build_backbone, check_input_size
 from resolute.models.config import BackboneName, ModelConfig
 from resolute.models.osnet import OSNet
+from resolute.models.pooling import GeneralisedMean
 from resolute.models.resnet import ResNet
 from resolute.models.weights import MatchReport, load_weights, match, read_state, rename
 
@@ -46,10 +47,14 @@ def start_backbone(config: ModelConfig) -> tuple[ResNet | OSNet, MatchReport | N
         stem_pool_padding=config.stem_pool_padding,
     )
     check_input_size(backbone, config.height, config.width)
-    if not config.weights:
-        return backbone, None
-    path = imagenet_file(config.backbone) if config.weights == IMAGENET else Path(config.weights)
-    return backbone, load_weights(backbone, path, partial=config.partial_weights)
+    report = None
+    if config.weights:
+        is_imagenet = config.weights == IMAGENET
+        path = imagenet_file(config.backbone) if is_imagenet else Path(config.weights)
+        report = load_weights(backbone, path, partial=config.partial_weights)
+    if config.pooling == "gem":
+        backbone.set_pooling(GeneralisedMean())  # after loading: weight files know no exponent
+    return backbone, report
 
 
 def imagenet_file(name: str) -> Path:

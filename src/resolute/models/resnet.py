@@ -68,6 +68,7 @@ class ResNet(nn.Module):
         self.layer2: nn.Module = network.layer2
         self.layer3: nn.Module = network.layer3
         self.layer4: nn.Module = network.layer4
+        self.avgpool: nn.Module = nn.AdaptiveAvgPool2d(1)
         _set_stride(network.layer4[0], last_stride)
 
     def shallow(self) -> nn.Sequential:
@@ -80,9 +81,15 @@ class ResNet(nn.Module):
 
     def pooling(self) -> nn.Sequential:
         """Return global average pooling [FTWA 2.3]: (N, C, h, w) to (N, C)."""
-        return nn.Sequential(
-            OrderedDict(avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(start_dim=1))
-        )
+        return nn.Sequential(OrderedDict(avgpool=self.avgpool, flatten=nn.Flatten(start_dim=1)))
+
+    def set_pooling(self, pooling: nn.Module) -> None:
+        """Put another pooling in the place of the average.
+
+        Args:
+            pooling: maps (N, C, h, w) to (N, C, 1, 1).
+        """
+        self.avgpool = pooling
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images through all three parts.

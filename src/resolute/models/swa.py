@@ -17,29 +17,47 @@ class QualityEvaluator(nn.Module):
 
     Attributes:
         floor: smallest weight; keeps a stream from being shut out [ours].
+        reads_height: whether it also reads the native height of the image [ours].
     """
 
-    def __init__(self, embedding_dim: int, *, hidden: int = 128, floor: float = 0.0) -> None:
+    def __init__(
+        self,
+        embedding_dim: int,
+        *,
+        hidden: int = 128,
+        floor: float = 0.0,
+        reads_height: bool = False,
+    ) -> None:
         super().__init__()
         if hidden < 1:
             raise ConfigError(f"quality hidden: expected at least 1, got {hidden}")
         if not 0 <= floor < 1:
             raise ConfigError(f"quality floor: expected 0 <= floor < 1, got {floor}")
         self.floor = floor
-        self.hidden = nn.Linear(embedding_dim, hidden)
+        self.reads_height = reads_height
+        self.hidden = nn.Linear(embedding_dim + reads_height, hidden)
         self.score = nn.Linear(hidden, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
-    def forward(self, embedding: Tensor) -> Tensor:
+    def forward(self, embedding: Tensor, log_heights: Tensor | None = None) -> Tensor:
         """Weigh embeddings.
 
         Args:
             embedding: v, before the neck, shape (N, D).
+            log_heights: logarithm of the native height over a typical one, shape (N,); not read
+                unless ``reads_height``.
 
         Returns:
             Weights w in [floor, 1], shape (N,).
+
+        Raises:
+            ConfigError: if it reads heights and there are none.
         """
+        if self.reads_height:
+            if log_heights is None:
+                raise ConfigError("quality: this evaluator reads native heights, and got none")
+            embedding = torch.cat([embedding, log_heights[:, None]], dim=1)  # (N, D + 1)
         score = self.score(torch.relu(self.hidden(embedding))).squeeze(1)  # (N,)
         return self.floor + (1 - self.floor) * torch.sigmoid(score)
 
@@ -103,11 +121,12 @@ class Space(nn.Module):
         logits: Tensor = self.classifier(self.neck(embedding))
         return logits
 
-    def quality(self, embedding: Tensor) -> Tensor:
+    def quality(self, embedding: Tensor, log_heights: Tensor | None = None) -> Tensor:
         """Weigh embeddings.
 
         Args:
             embedding: v, shape (N, D).
+            log_heights: for an evaluator that reads native heights, shape (N,).
 
         Returns:
             Qualities w, shape (N,); 1 where there is no evaluator.
@@ -116,5 +135,5 @@ class Space(nn.Module):
             return torch.ones_like(embedding[:, 0])
         if self._is_evaluator_detached:
             embedding = embedding.detach()
-        quality: Tensor = self.evaluator(embedding)
+        quality: Tensor = self.evaluator(embedding, log_heights)
         return quality

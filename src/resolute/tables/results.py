@@ -1,12 +1,14 @@
-"""The page of kept results: one Markdown table per benchmark, made from ``results/*.json``."""
+"""The page of kept results: per benchmark the scores and what they tell."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from resolute.core.errors import ConfigError
 from resolute.engine.result import Result
-from resolute.evaluation.summary import Spread, Summary
-from resolute.methods.variants import TITLES
+from resolute.tables.layout import markdown
+from resolute.tables.rows import benchmark_of
+from resolute.tables.sections import grids
 
 _HEAD = """# Results
 
@@ -49,60 +51,47 @@ def results_page(results: Sequence[Result]) -> str:
     """
     benchmarks: dict[str, list[Result]] = {}
     for result in results:
-        benchmarks.setdefault(_benchmark(result), []).append(result)
-    parts = [_HEAD, *(_section(name, members) for name, members in sorted(benchmarks.items()))]
-    return "\n".join(parts)
+        benchmarks.setdefault(benchmark_of(result), []).append(result)
+    return "\n".join([_HEAD, *(_section(members) for _, members in sorted(benchmarks.items()))])
 
 
-def _benchmark(result: Result) -> str:
-    parts = result.data.split("/")
-    return "/".join(part for part in parts if not part.startswith("trial"))
-
-
-def _section(name: str, results: Sequence[Result]) -> str:
-    rows: dict[tuple[int, str, str], list[Result]] = {}
-    for result in results:
-        trained = "" if result.training["steps"] else ", untrained"
-        method = result.method if trained == "" else "embedding as it is"
-        order = list(TITLES).index(result.method) if not trained else -1
-        rows.setdefault((order, f"{method}{trained}", result.start["name"]), []).append(result)
-    rates = sorted({r for x in results for r in x.scores["protocol"].per_rate}, key=float)
-    head = ["method", "start", "trials", "Rank-1", "Rank-5", "Rank-10", "mAP"]
-    head += [f"r = {rate}" for rate in rates] + ["r = 8", "HR query", "parameters", "minutes"]
-    lines = [f"## {name}", "", _row(head), _row(["---"] * len(head))]
-    lines += [_row(_cells(*key[1:], members, rates)) for key, members in sorted(rows.items())]
-    commands = dict.fromkeys(f"    {member.command}" for member in results)
+def _section(results: Sequence[Result]) -> str:
+    first, *others = grids(results)
+    parts = [markdown(first, level=2), *(markdown(grid, level=3) for grid in others)]
     versions = dict.fromkeys(
         ", ".join(f"{k} {v}" for k, v in sorted(member.versions.items())) for member in results
     )
-    return "\n".join([*lines, "", "Commands:", "", *commands, "", *versions, ""])
+    lines = ["Commands:", "", *(f"    {c}" for c in commands(results)), "", *versions, ""]
+    return "\n".join([*parts, "\n".join(lines)])
 
 
-def _cells(method: str, start: str, results: Sequence[Result], rates: Sequence[str]) -> list[str]:
-    summary = Summary.of([result.scores["protocol"] for result in results])
-    scores = [summary.ranks.get(1), summary.ranks.get(5), summary.ranks.get(10), summary.mean_ap]
-    scores += [summary.per_rate.get(rate, {}).get("rank1") for rate in rates]
-    for name in ("r=8", "hr"):
-        reports = [result.scores[name] for result in results if name in result.scores]
-        scores.append(Summary.of(reports).ranks[1] if reports else None)
-    trials = sorted({(r.config["data"]["trial"], r.config["train"]["seed"]) for r in results})
-    minutes = sum(r.training.get("duration_s", 0.0) for r in results) / len(results) / 60
+def commands(results: Sequence[Result]) -> list[str]:
+    """List the commands that give results again; those of one table become one.
+
+    Args:
+        results: in any order.
+
+    Returns:
+        Commands in the order of their first result.
+    """
+    lines = [result.command for result in results]
+    for option in ("trials", "seeds", "rows"):
+        lines = _joined(lines, option)
+    return lines
+
+
+def _joined(lines: Sequence[str], option: str) -> list[str]:
+    """Make one of the lines that differ in the value of one option."""
+    values: dict[str, dict[str, None]] = {}
+    for line in lines:
+        found = re.search(rf"--{option} (\S+)", line)
+        rest = line.replace(found[0], f"--{option} @", 1) if found else line
+        values.setdefault(rest, {})[found[1] if found else ""] = None
     return [
-        f"`{method}`" if method in TITLES else method,
-        start,
-        ", ".join(f"{trial}" if not seed else f"{trial} (seed {seed})" for trial, seed in trials),
-        *(_percent(score) for score in scores),
-        f"{results[0].num_parameters:,}",
-        f"{minutes:.0f}" if minutes else "–",
+        rest.replace(f"--{option} @", f"--{option} {','.join(sorted(known, key=_as_number))}", 1)
+        for rest, known in values.items()
     ]
 
 
-def _percent(score: Spread | None) -> str:
-    if score is None:
-        return "–"
-    spread = f" ± {100 * score.std:.1f}" if score.std is not None else ""
-    return f"{100 * score.mean:.1f}{spread}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _as_number(text: str) -> int:
+    return int(text) if text.isdigit() else 0  # words stay in the order of the table

@@ -1,0 +1,184 @@
+"""Fit what distances and images are worth, from people that the network never saw.
+
+Letters: N images or pairs, F features.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resolute.core.errors import ProtocolError
+from resolute.core.types import Embedding
+from resolute.inference.calibration import (
+    FEATURES,
+    Curve,
+    Floats,
+    ReliabilityFit,
+    Threshold,
+    feature_table,
+)
+from resolute.inference.logistic import fit_isotonic, fit_logistic, log_loss, sigmoid
+
+FALSE_MATCH_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
+# The step function has to be this much better on people it was not fitted on, in nats per pair,
+# or the two numbers of the logistic curve are kept [ours].
+_ISOTONIC_GAIN = 0.002
+_L2_PAIRS = 1e-6
+_L2_RELIABILITY = 1e-3
+
+
+def fit_curve(
+    distances: Floats, is_same: NDArray[np.bool_], groups: NDArray[np.int64]
+) -> tuple[Curve, float, float]:
+    """Fit the log odds of one person against the distance, each kind of pair with half the weight.
+
+    A logistic curve and a falling step function are fitted on half of the people and judged on
+    the other, both ways; the simpler one stays unless the other is clearly better.
+
+    Args:
+        distances: of N pairs, shape (N,).
+        is_same: whether a pair shows one person, shape (N,).
+        groups: person of each pair's query, shape (N,): no person stands on both sides.
+
+    Returns:
+        The curve fitted on all pairs, its log loss on them, and the held-out log loss of the kind
+        not taken.
+
+    Raises:
+        ProtocolError: if there are no pairs of one person, or none of two, or same pairs lie
+            farther apart than different ones.
+    """
+    # Every other person: halves of one size whatever the numbering.
+    half = np.searchsorted(np.unique(groups), groups) % 2 == 0
+    losses = {"logistic": 0.0, "isotonic": 0.0}
+    for inside in (half, ~half):
+        sides = [(inside, is_same[inside]), (~inside, is_same[~inside])]
+        if not all(labels.any() and not labels.all() for _, labels in sides):
+            losses = {"logistic": 0.0, "isotonic": math.inf}  # too few people to judge
+            break
+        for kind in losses:
+            curve = _fit(kind, distances[inside], is_same[inside])
+            losses[kind] += 0.5 * _loss(curve, distances[~inside], is_same[~inside])
+    is_better = losses["isotonic"] < losses["logistic"] - _ISOTONIC_GAIN
+    chosen, other = ("isotonic", "logistic") if is_better else ("logistic", "isotonic")
+    curve = _fit(chosen, distances, is_same)
+    if curve.log_odds[0] <= curve.log_odds[-1]:
+        raise ProtocolError(
+            "images of one person lie no nearer to each other than images of two: this model "
+            "says nothing about these data, nothing can be calibrated"
+        )
+    beside = losses[other] if math.isfinite(losses[other]) else 0.0
+    return curve, _loss(curve, distances, is_same), beside
+
+
+def fit_thresholds(distances: Floats, is_same: NDArray[np.bool_]) -> tuple[Threshold, ...]:
+    """Read the distances at stated false-match rates off the pairs of two people.
+
+    Args:
+        distances: of N pairs, shape (N,).
+        is_same: whether a pair shows one person, shape (N,).
+
+    Returns:
+        One threshold per rate that at least one pair of two people stands behind.
+    """
+    different = np.sort(distances[~is_same])
+    same = distances[is_same]
+    found = []
+    for rate in FALSE_MATCH_RATES:
+        count = int(rate * len(different) + 1e-9)
+        if count:
+            # Pairs strictly below it: exactly ``count`` where there are no ties.
+            distance = float(different[min(count, len(different) - 1)])
+            found.append(
+                Threshold(
+                    false_match_rate=rate,
+                    distance=distance,
+                    match_rate=float((same < distance).mean()) if len(same) else 0.0,
+                    num_negatives=int((different < distance).sum()),
+                )
+            )
+    return tuple(found)
+
+
+def fit_reliability(
+    embedding: Embedding, is_first: NDArray[np.bool_], *, num_gallery: int
+) -> ReliabilityFit | None:
+    """Fit the chance of a correct Rank-1 from native height, quality ratio and norm.
+
+    Args:
+        embedding: of N queries, with native sizes.
+        is_first: whether a query's match stood first, shape (N,).
+        num_gallery: images among which it stood.
+
+    Returns:
+        The fit; None where all queries went one way, so that there is nothing to learn.
+
+    Raises:
+        ProtocolError: if the embeddings do not say their native sizes.
+    """
+    names = tuple(
+        name
+        for name in FEATURES
+        if (name != "log_norm" or embedding.norms is not None)
+        and (name != "log_quality_ratio" or embedding.vectors.shape[1] == 2)
+    )
+    table = feature_table(embedding, names)  # (N, F)
+    if is_first.all() or not is_first.any():
+        return None
+    mean, scale = table.mean(axis=0), table.std(axis=0)
+    scale[scale < 1e-6] = 1.0  # a feature that never varies says nothing
+    scaled = (table - mean) / scale
+    even = np.ones(len(table))
+    theta = fit_logistic(scaled, is_first, even, l2=_L2_RELIABILITY)
+    rank1 = float(is_first.mean())
+    constant = np.full(len(table), math.log(rank1 / (1 - rank1)))
+    return ReliabilityFit(
+        features=names,
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        coefficients=tuple(theta.tolist()),
+        lowest=tuple(table.min(axis=0).tolist()),
+        highest=tuple(table.max(axis=0).tolist()),
+        num_queries=len(table),
+        num_gallery=num_gallery,
+        rank1=rank1,
+        log_loss=log_loss(theta[0] + scaled @ theta[1:], is_first, even),
+        log_loss_constant=log_loss(constant, is_first, even),
+    )
+
+
+def _fit(kind: str, distances: Floats, is_same: NDArray[np.bool_]) -> Curve:
+    weights = _balanced(is_same)
+    limit = math.log(1 + min(int(is_same.sum()), int((~is_same).sum())))
+    if kind == "logistic":
+        centre, scale = float(distances.mean()), float(distances.std()) or 1.0
+        scaled = (distances - centre) / scale
+        bias, slope = fit_logistic(scaled[:, None], is_same, weights, l2=_L2_PAIRS)
+        points = (centre - scale, centre + scale)
+        return Curve(
+            kind="logistic",
+            distances=points,
+            log_odds=(float(bias - slope), float(bias + slope)),
+            limit=limit,
+        )
+    values, chances = fit_isotonic(distances, is_same, weights)
+    edge = sigmoid(np.array([limit]))[0]
+    chances = np.clip(chances, 1 - edge, edge)
+    log_odds = np.log(chances / (1 - chances))
+    return Curve(
+        kind="isotonic",
+        distances=tuple(values.tolist()),
+        log_odds=tuple(log_odds.tolist()),
+        limit=limit,
+    )
+
+
+def _loss(curve: Curve, distances: Floats, is_same: NDArray[np.bool_]) -> float:
+    return log_loss(curve(distances), is_same, _balanced(is_same))
+
+
+def _balanced(is_same: NDArray[np.bool_]) -> Floats:
+    num_same = max(1, int(is_same.sum()))
+    num_different = max(1, len(is_same) - num_same)
+    return np.where(is_same, 0.5 / num_same, 0.5 / num_different)

@@ -1,0 +1,112 @@
+"""Which results make one row of a table, and what the row is called."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+from resolute.core.config import to_mapping
+from resolute.core.errors import ConfigError
+from resolute.engine.result import Result
+from resolute.methods.variants import TITLES
+from resolute.recipes.ftwa import FLAVOURS, find_recipe
+from resolute.tables.settings import FREE, OF_CELL, leaves
+
+_MOST_CHANGES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class RowKey:
+    """What the cells of one row have in common.
+
+    Attributes:
+        order: place in the table: anchors first, then the order of the paper's table.
+        label: what the row is called.
+        start: name of the start weights.
+        changes: what differs from the usual recipe, in words.
+    """
+
+    order: int
+    label: str
+    start: str
+    changes: str
+
+
+Rows = dict[RowKey, list[Result]]
+
+
+def benchmark_of(result: Result) -> str:
+    """Return the printed name of a result's benchmark, without its trial.
+
+    Args:
+        result: of any cell.
+    """
+    return "/".join(part for part in result.data.split("/") if not part.startswith("trial"))
+
+
+def rows_of(results: Sequence[Result]) -> tuple[Rows, tuple[str, ...]]:
+    """Gather the cells of each row.
+
+    Args:
+        results: of one benchmark.
+
+    Returns:
+        The rows in order, and notes on the settings that differ from the usual recipe. Where
+        several sets of settings stand in one table, a letter at the row's name tells them apart.
+    """
+    changes = [_changes(result) if result.is_trained else "" for result in results]
+    sets = sorted({words for words, r in zip(changes, results, strict=True) if r.is_trained})
+    marks = dict.fromkeys(sets, "")
+    notes = [f"Settings other than the recommended recipe's: {sets[0]}."] if any(sets) else []
+    if len(sets) > 1:
+        marked = [words for words in sets if words]
+        marks |= {words: f" ({ascii_lowercase[i % 26]})" for i, words in enumerate(marked)}
+        notes = [f"{marks[words].strip()} {words}." for words in marked]
+    rows: Rows = {}
+    for result, words in zip(results, changes, strict=True):
+        rows.setdefault(_key(result, words, marks.get(words, "")), []).append(result)
+    return dict(sorted(rows.items())), tuple(notes)
+
+
+def _key(result: Result, changes: str, mark: str) -> RowKey:
+    start = Path(result.start["name"]).stem
+    if not result.is_trained:
+        return RowKey(order=-1, label="embedding as it is, untrained", start=start, changes="")
+    order = list(TITLES).index(result.method) if result.method in TITLES else len(TITLES)
+    return RowKey(order=order, label=f"`{result.method}`{mark}", start=start, changes=changes)
+
+
+def _changes(result: Result) -> str:
+    """Word what differs from the recipe that is nearest; the usual one needs no word."""
+    best: tuple[int, str] | None = None
+    try:
+        kept = _of_training(result.config)
+        for flavour in FLAVOURS:
+            recipe = find_recipe(result.method, result.config["data"]["name"], flavour)
+            usual = _of_training(to_mapping(recipe))
+            changed = [f"{p}={_word(v)}" for p, v in kept.items() if v != usual[p]]
+            if len(changed) > _MOST_CHANGES:
+                more = len(changed) - _MOST_CHANGES
+                words = [*changed[:_MOST_CHANGES], f"{more} more"]
+            else:
+                words = changed
+            if flavour != "recommended":
+                words = [flavour, *words]
+            if best is None or len(changed) < best[0]:
+                best = len(changed), ", ".join(words)
+    except ConfigError:
+        return "settings of another version"
+    return best[1] if best else ""
+
+
+def _of_training(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        p: v
+        for p, v in leaves(config).items()
+        if p not in (*FREE, *OF_CELL) and not p.startswith("evaluation.")
+    }
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

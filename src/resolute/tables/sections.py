@@ -1,0 +1,224 @@
+"""The grids of one benchmark: scores, fusions, weights, transform, gains."""
+
+from collections.abc import Sequence
+
+from resolute.engine.result import Result
+from resolute.evaluation.paired import SAME_SIGN
+from resolute.evaluation.summary import Spread, Summary
+from resolute.tables.gains import Gain, gains, place
+from resolute.tables.layout import NOTHING, Grid, numbers, percent, signed
+from resolute.tables.rows import Rows, benchmark_of, rows_of
+
+FUSIONS = ("hr", "lr", "mean", "weighted", "query_weighted", "constant")
+
+
+def grids(results: Sequence[Result]) -> list[Grid]:
+    """Lay out what is known of one benchmark.
+
+    Args:
+        results: of one benchmark; trials and seeds of one method become one row.
+
+    Returns:
+        The scores first, then whatever else there is something to say of.
+
+    Raises:
+        ProtocolError: if the cells of one row were scored by several protocols.
+    """
+    rows, notes = rows_of(results)
+    found = [_scores(benchmark_of(results[0]), rows, notes)]
+    for build in (_fusions, _shares, _recovery):
+        grid = build(rows)
+        if grid.rows:
+            found.append(grid)
+    gained = _gains(rows)
+    return [*found, gained] if gained.rows else found
+
+
+def _scores(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
+    members = [result for results in rows.values() for result in results]
+    rates = sorted({r for x in members for r in x.scores["protocol"].per_rate}, key=float)
+    unseen = sorted({n for x in members for n in x.scores if n.startswith("r=")}, key=_rate)
+    head = ["method", "start", "trials", "Rank-1", "Rank-5", "Rank-10", "mAP"]
+    head += [f"r = {rate}" for rate in rates]
+    head += [name.replace("=", " = ") for name in unseen] + ["HR query", "parameters", "minutes"]
+    derived = {r.method: r.training["from"] for r in members if "from" in r.training}
+    return Grid(
+        title=title,
+        head=tuple(head),
+        rows=tuple(
+            (key.label, key.start, *_score_cells(results, rates, [*unseen, "hr"]))
+            for key, results in rows.items()
+        ),
+        notes=notes
+        + tuple(
+            f"`{row}` is not trained: it is `{source}` with other matching, the same weights."
+            for row, source in sorted(derived.items())
+        ),
+    )
+
+
+def _rate(name: str) -> float:
+    return float(name.removeprefix("r="))
+
+
+def _score_cells(results: Sequence[Result], rates: Sequence[str], more: Sequence[str]) -> list[str]:
+    summary = Summary.of([result.scores["protocol"] for result in results])
+    scores = [summary.ranks.get(1), summary.ranks.get(5), summary.ranks.get(10), summary.mean_ap]
+    scores += [summary.per_rate.get(rate, {}).get("rank1") for rate in rates]
+    for name in more:
+        reports = [result.scores[name] for result in results if name in result.scores]
+        scores.append(Summary.of(reports).ranks[1] if reports else None)
+    return [
+        _trials(results),
+        *(percent(score) for score in scores),
+        f"{results[0].num_parameters:,}",
+        _minutes(results),
+    ]
+
+
+def _trials(results: Sequence[Result]) -> str:
+    by_seed: dict[int, list[int]] = {}
+    for trial, seed in map(place, results):
+        by_seed.setdefault(seed, []).append(trial)
+    by_trials: dict[str, list[int]] = {}
+    for seed, trials in sorted(by_seed.items()):
+        by_trials.setdefault(numbers(trials), []).append(seed)
+    words = [
+        trials if seeds == [0] else f"{trials} (seed {numbers(seeds)})"
+        for trials, seeds in by_trials.items()
+    ]
+    return "; ".join(words)
+
+
+def _minutes(results: Sequence[Result]) -> str:
+    """Mean minutes of training; parts of runs that went on later tell nothing."""
+    whole = [r for r in results if r.is_trained and not r.training.keys() & {"resumed", "from"}]
+    if not whole:
+        return NOTHING
+    minutes = sum(r.training["duration_s"] for r in whole) / len(whole) / 60
+    return f"{minutes:.0f}" if minutes >= 1 else f"{minutes:.1f}"
+
+
+def _fusions(rows: Rows) -> Grid:
+    found = []
+    chosen_on: dict[str, None] = {}
+    for key, results in rows.items():
+        scored = [r for r in results if "constant" in r.measures]
+        if not scored:
+            continue
+        cells = []
+        for fusion in FUSIONS:
+            reports = [
+                r.scores[f"fusion={fusion}"] for r in scored if f"fusion={fusion}" in r.scores
+            ]
+            cells.append(percent(Summary.of(reports).ranks[1] if reports else None))
+        shares = Spread.of([r.measures["constant"]["share"] for r in scored])
+        deviation = f" ± {shares.std:.2f}" if shares.std is not None else ""
+        chosen_on |= dict.fromkeys(r.measures["constant"]["identities"] for r in scored)
+        found.append((key.label, key.start, *cells, f"{shares.mean:.2f}{deviation}"))
+    return Grid(
+        title="Fusions of one checkpoint, Rank-1",
+        head=("method", "start", *FUSIONS, "share of HR"),
+        rows=tuple(found),
+        notes=(
+            f"`constant` is the best constant share of the HR space, chosen on "
+            f"{' and '.join(chosen_on)} identities.",
+        ),
+    )
+
+
+def _shares(rows: Rows) -> Grid:
+    found = []
+    for key, results in rows.items():
+        shares = [r.measures["share_of_hr"] for r in results if "share_of_hr" in r.measures]
+        if not shares:
+            continue
+        counts = [sum(column) for column in zip(*(s["counts"] for s in shares), strict=True)]
+        parts = [f"{100 * count / sum(counts):.1f}" for count in counts]
+        mean, std = (sum(s[k] for s in shares) / len(shares) for k in ("mean", "std"))
+        found.append((key.label, key.start, *parts, f"{mean:.2f}", f"{std:.3f}"))
+    bins = tuple(f"{i / 10:.1f}–{(i + 1) / 10:.1f}" for i in range(10))
+    return Grid(
+        title="Share of the HR space a / (a + b), percent of query-gallery pairs",
+        head=("method", "start", *bins, "mean", "std"),
+        rows=tuple(found),
+        notes=("std is over the pairs of one cell, averaged over cells.",),
+    )
+
+
+def _recovery(rows: Rows) -> Grid:
+    found: list[tuple[str, ...]] = []
+    rates = sorted(
+        {r for results in rows.values() for x in results for r in x.measures.get("recovery", {})},
+        key=float,
+    )
+    for key, results in rows.items():
+        known = [r.measures for r in results if "recovery" in r.measures]
+        if not known:
+            continue
+        cells = [percent(Spread.of([m["recovery"][r] for m in known])) for r in rates]
+        cost = known[0]["transform"]
+        found.append(
+            (key.label, key.start, *cells, f"{cost['parameters']:,}", f"{cost['macs'] / 1e6:.0f}")
+        )
+    return Grid(
+        title="What T recovers: 1 - |T(F'_LR) - F_HR| / |F'_LR - F_HR|, percent",
+        head=("method", "start", *(f"r = {rate}" for rate in rates), "parameters of T", "MMAC"),
+        rows=tuple(found),
+        notes=("On the HR gallery images of identities that were not trained on.",),
+    )
+
+
+def _gains(rows: Rows) -> Grid:
+    groups: dict[tuple[str, str], list[Result]] = {}
+    labels: dict[tuple[str, str, str], str] = {}
+    for key, results in rows.items():
+        if key.order >= 0:
+            groups.setdefault((key.start, key.changes), []).extend(results)
+            labels[results[0].method, key.start, key.changes] = key.label
+    found = [
+        _gain_cells(gain, labels[gain.row, start, changes], start)
+        for (start, changes), results in groups.items()
+        for gain in gains(results)
+    ]
+    return Grid(
+        title="What each part gives, Rank-1 in points",
+        head=(
+            "row",
+            "against",
+            "start",
+            "part",
+            "cells",
+            "gain",
+            "95 % over identities",
+            "95 % corrected t",
+            "same sign",
+            "share of the HR-to-HR gap",
+            "claim",
+        ),
+        rows=tuple(found),
+        notes=(
+            "Primary interval: bootstrap over identities of the difference averaged over trials "
+            "and seeds. A claim needs it to exclude zero and the same sign in "
+            f"{100 * SAME_SIGN:.0f} % of the cells. The gap is what the control gains when its "
+            "queries are not degraded: all that modules for resolution can win.",
+        ),
+    )
+
+
+def _gain_cells(gain: Gain, label: str, start: str) -> tuple[str, ...]:
+    found = gain.difference
+    gap = NOTHING if gain.share_of_gap is None else f"{100 * gain.share_of_gap:.0f} %"
+    return (
+        label,
+        f"`{gain.control}`",
+        start,
+        gain.part,
+        str(found.num_cells),
+        signed(found.mean),
+        f"{signed(found.low)} to {signed(found.high)}",
+        NOTHING if found.t_low is None else f"{signed(found.t_low)} to {signed(found.t_high)}",
+        f"{100 * found.same_sign:.0f} %",
+        gap,
+        "yes" if found.is_claim else "no",
+    )

@@ -1,0 +1,190 @@
+"""``index``, ``search`` and ``gallery`` as a user meets them."""
+
+import json
+
+import numpy as np
+import pytest
+from cli.test_cli import run
+from inference.small import person, save_small
+from PIL import Image
+
+from resolute.core.errors import ConfigError
+from resolute.inference.indexing import camera_of
+from resolute.retrieval.gallery import Gallery
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_small(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crops")
+    for pid in range(1, 5):
+        for camid in (0, 1):
+            name = f"{pid:04d}_c{camid + 1}s1_000000_00.png"
+            (folder / f"day{camid}").mkdir(exist_ok=True)
+            Image.fromarray(person(pid, camid)).save(folder / f"day{camid}" / name)
+    (folder / "readme.txt").write_text("side file")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, model, crops):
+    folder = tmp_path_factory.mktemp("whole") / "gallery"
+    words = ["--model", model, "--out", str(folder), "--camera-pattern", "market", "--quiet"]
+    from resolute.cli import main as cli
+
+    cli.main(["index", str(crops), *words, "--time-from-files", "--retention-days", "30"])
+    return str(folder)
+
+
+def test_index_goes_on_where_it_stopped(capsys, model, crops, tmp_path):
+    part = tmp_path / "part"
+    (part / "day0").mkdir(parents=True)
+    for path in sorted((crops / "day0").iterdir())[:3]:
+        (part / "day0" / path.name).write_bytes(path.read_bytes())
+    words = ["--model", model, "--out", str(tmp_path / "g"), "--threads", "1", "--batch-size", "2"]
+    code, out, err = run(capsys, "index", str(part), *words)
+    assert code == 0, err
+    assert "3 images added, 0 were there already" in out
+    assert "3 of 3 images" in err
+    code, out, _ = run(capsys, "index", str(crops), *words, "--quiet")
+    assert "5 images added, 3 were there already, 1 side files passed over" in out
+    code, out, _ = run(capsys, "index", str(crops), *words, "--quiet")
+    assert "0 images added, 8 were there already" in out
+    code, out, _ = run(capsys, "index", str(part), *words, "--quiet", "--prefix", "again/")
+    assert "3 images added" in out
+    with Gallery.open(tmp_path / "g") as gallery:
+        keys = list(gallery.keys())
+        assert len(keys) == 11
+        assert keys[0] == "day0/0001_c1s1_000000_00.png"
+        assert keys[-1] == "again/day0/0003_c1s1_000000_00.png"
+        picture = gallery.thumbnail(keys[0])
+        assert picture.startswith(b"\xff\xd8")
+        assert gallery.entry(keys[0]).native_size == person(1).shape[:2]
+    assert all(str(tmp_path).encode() not in p.read_bytes() for p in (tmp_path / "g").rglob("*.*"))
+
+
+def test_search_finds_itself_first_and_its_other_view(capsys, model, crops, whole):
+    query = str(crops / "day1" / "0002_c2s1_000000_00.png")
+    code, out, err = run(capsys, "search", whole, query, "--model", model, "-k", "3")
+    assert code == 0, err
+    assert "of 8 images, proven exact" in out
+    lines = out.splitlines()
+    assert len(lines) == 5
+    assert lines[2].split()[:2] == ["1", "0.0000"]
+    assert lines[2].endswith("day1/0002_c2s1_000000_00.png")
+    words = ["--json", "--not-camera", "c2", "--from", "2000-01-01", "--until", "4e9"]
+    code, out, _ = run(capsys, "search", whole, query, "--model", model, *words)
+    (found,) = json.loads(out)
+    assert found["num_compared"] == 4
+    assert found["exact"] is True
+    assert {hit["camera"] for hit in found["hits"]} == {"c1"}
+    assert [hit["distance"] for hit in found["hits"]] == sorted(
+        hit["distance"] for hit in found["hits"]
+    )
+    assert run(capsys, "search", whole, query, "--model", model, "--until", "1")[1].count("\n") == 2
+
+
+def test_several_queries_one_by_one_or_pooled(capsys, model, crops, whole):
+    queries = [str(crops / f"day{c}" / f"0003_c{c + 1}s1_000000_00.png") for c in (0, 1)]
+    for accelerator in ([], ["--accelerator", "int8"]):
+        words = ["--model", model, "--json", *accelerator]
+        apart = json.loads(run(capsys, "search", whole, *queries, *words)[1])
+        assert all(one["hits"][0]["distance"] < 1e-9 for one in apart)
+        (pooled,) = json.loads(run(capsys, "search", whole, *queries, *words, "--same-person")[1])
+        assert pooled["query"] == " + ".join(queries)
+        assert pooled["hits"][0]["distance"] > 0
+
+
+def test_looking_after_a_gallery(capsys, model, crops, tmp_path):
+    place = str(tmp_path / "g")
+    words = ["--camera-pattern", "market", "--quiet", "--retention-days", "0.5"]
+    run(capsys, "index", str(crops), "--model", model, "--out", place, *words)
+    code, out, _ = run(capsys, "gallery", "stats", place, "--json")
+    stats = json.loads(out)
+    assert (code, stats["num_images"], stats["cameras"]) == (0, 8, {"c1": 4, "c2": 4})
+    key = "day0/0001_c1s1_000000_00.png"
+    code, out, _ = run(
+        capsys, "gallery", "export", place, "--key", key, "--out", str(tmp_path / "one")
+    )
+    held = json.loads((tmp_path / "one" / "held.json").read_text())
+    assert (held["key"], held["camera"]) == (key, "c1")
+    with Image.open(tmp_path / "one" / "thumbnail.jpg") as picture:
+        assert picture.height <= 160
+    code, out, _ = run(capsys, "gallery", "export", place, "--out", str(tmp_path / "all.npz"))
+    with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
+        assert arrays["vectors"].shape[0] == len(arrays["keys"]) == 8
+    assert "8" in run(capsys, "gallery", "verify", place)[1]
+    code, out, _ = run(capsys, "gallery", "delete", place, key)
+    assert "resolute gallery purge" in out
+    assert run(capsys, "gallery", "purge", place)[1].split()[:2] == ["purged", "1"]
+    code, out, _ = run(capsys, "gallery", "delete", place, "--camera", "c2", "--purge")
+    assert out.split() == ["deleted", "4", "purged", "4"]
+    assert run(capsys, "gallery", "expire", place)[1].split()[:4] == ["erased", "0", "images", "3"]
+
+
+def test_broken_images_stop_or_are_listed(capsys, model, crops, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"broken")
+    Image.fromarray(person(1)).save(folder / "b.png")
+    words = ["index", str(folder), "--model", model, "--out", str(tmp_path / "g"), "--quiet"]
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert "a.jpg" in err
+    code, out, err = run(capsys, *words, "--on-error", "skip")
+    assert code == 0
+    assert "1 images added, 0 were there already, 1 skipped" in out
+    assert "skipped a.jpg" in err
+
+
+def test_mistakes_are_one_line(capsys, model, crops, whole, tmp_path):
+    other = str(save_small(tmp_path / "other", seed=5))
+    picture = str(crops / "day0" / "0001_c1s1_000000_00.png")
+    for words, message in (
+        (["search", whole, picture, "--model", other], "their vectors cannot be compared"),
+        (["index", str(crops), "--model", other, "--out", whole], "cannot be compared"),
+        (["search", str(tmp_path / "no"), picture, "--model", model], "no gallery there"),
+        (["search", whole, picture, "--model", model, "--from", "noon"], "expected a time such as"),
+        (["search", whole, picture, "--model", model, "-k", "0"], "k: expected at least 1"),
+        (["search", "http://host", picture, "--model", model], "http://host:6333/collection"),
+        (["index", str(crops), "--model", model, "--out", "x", "--camera-pattern", "("], "pattern"),
+        (["index", str(crops), "--model", model, "--out", "x", "--camera-pattern", "c"], "a group"),
+        (
+            ["index", str(crops), "--model", model, "--out", "x", "--camera-pattern", "(zz)"],
+            "finds no camera",
+        ),
+        (
+            ["index", str(crops), "--model", model, "--out", whole, "--retention-days", "9"],
+            "the retention is fixed",
+        ),
+        (["index", str(crops), "--model", model, "--out", "x", "--on-error", "no"], "on_error"),
+        (["index", str(crops), "--model", model, "--out", "x", "--batch-size", "0"], "batch_size"),
+        (["gallery", "delete", whole], "expected keys, or --camera"),
+        (["gallery", "delete", whole, "nobody"], "1 of 1 keys are not in the gallery"),
+        (["gallery", "stats", whole, "x"], "unexpected word 'x'"),
+        (["gallery", "export", whole], "expected --out PATH"),
+        (["gallery", "export", whole, "--out", "x.csv"], "ends in .npz"),
+        (["gallery", "export", whole, "--out", str(crops)], "is there already"),
+    ):
+        code, _, err = run(capsys, *words)
+        assert code == 2, words
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_expire_wants_a_retention(capsys, model, crops, tmp_path):
+    run(capsys, "index", str(crops), "--model", model, "--out", str(tmp_path / "g"), "--quiet")
+    assert "nothing expires" in run(capsys, "gallery", "expire", str(tmp_path / "g"))[2]
+
+
+def test_cameras_are_found_in_keys():
+    assert camera_of("bounding_box_test/0002_c1s1_000451_03.jpg", "market") == "c1"
+    assert camera_of("c9/0002_c12.jpg", "market") == "c12"
+    assert camera_of("hall/1.jpg", r"^(\w+)/") == "hall"
+    assert camera_of("any", "") == ""
+    with pytest.raises(ConfigError, match=r"'run_c2/1\.jpg': the camera pattern 'market'"):
+        camera_of("run_c2/1.jpg", "market")

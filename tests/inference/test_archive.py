@@ -1,0 +1,272 @@
+"""One file from a folder: the same bits however the work is divided, killed or repeated."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inference.small import person, save_small
+from PIL import Image
+
+from resolute.core.errors import CheckpointError, ConfigError, DatasetError
+from resolute.inference import block as blocks
+from resolute.inference.archive import embed_folder, merge
+from resolute.inference.joined import read_archive
+from resolute.inference.load import load
+from resolute.inference.plan import ArchiveOptions
+
+HOW = ArchiveOptions(block_size=4, batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load(save_small(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("crops")
+    for pid in range(1, 12):
+        picture = Image.fromarray(person(pid))
+        picture.thumbnail((200, 30 + 12 * (pid % 5)))
+        picture.save(folder / f"{pid:02d}.png")
+    (folder / "notes.txt").write_text("beside")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def single(model, crops, tmp_path_factory):
+    out = tmp_path_factory.mktemp("single") / "all.npz"
+    return out, embed_folder(model, crops, out, options=HOW)
+
+
+def test_content_is_what_embed_gives(model, crops, single):
+    out, manifest = single
+    keys, embedding, fingerprint = read_archive(out)
+    paths = sorted(p for p in crops.iterdir() if p.suffix == ".png")
+    assert list(keys) == [p.name for p in paths]
+    direct = model.embed(paths)
+    assert np.allclose(embedding.vectors, direct.vectors, atol=1e-5)
+    assert np.allclose(embedding.quality, direct.quality, atol=1e-5)
+    assert np.array_equal(embedding.native_sizes, direct.native_sizes)
+    assert (embedding.metric, embedding.fusion) == (direct.metric, direct.fusion)
+    assert fingerprint == model.fingerprint == manifest["fingerprint"]
+    assert (manifest["num_embedded"], manifest["num_skipped"], manifest["num_ignored"]) == (
+        11,
+        0,
+        1,
+    )
+    assert json.loads(out.with_name("all.npz.json").read_text()) == manifest
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["vectors"].shape == embedding.vectors.shape
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_shards_and_merge_give_the_bytes_of_the_single_run(model, crops, single, tmp_path, count):
+    out = tmp_path / "all.npz"
+    for number in reversed(range(count)):
+        shard = embed_folder(model, crops, out, options=HOW, shard=(number, count))
+        again = embed_folder(model, crops, out, options=HOW, shard=(number, count))
+        assert shard == again
+    assert merge(out) == single[1] == merge(out)
+    assert out.read_bytes() == single[0].read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.npz", "all.npz.json"]
+    assert embed_folder(model, crops, out, options=HOW, shard=(0, count)) == single[1]
+
+
+def test_parquet_holds_the_same(model, crops, single, tmp_path):
+    pytest.importorskip("pyarrow")
+    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    embed_folder(model, crops, one, options=HOW)
+    for number in range(3):
+        embed_folder(model, crops, two, options=HOW, shard=(number, 3))
+    merge(two)
+    assert one.read_bytes() == two.read_bytes()
+    keys, embedding, fingerprint = read_archive(one)
+    expected_keys, expected, _ = read_archive(single[0])
+    assert (keys, fingerprint) == (expected_keys, model.fingerprint)
+    for name in ("vectors", "quality", "norms", "native_sizes"):
+        assert np.array_equal(getattr(embedding, name), getattr(expected, name)), name
+
+
+def test_interrupted_and_resumed_is_the_single_run(model, crops, single, tmp_path):
+    out = tmp_path / "all.npz"
+
+    class InterruptedError_(Exception):
+        pass
+
+    def stop(done, total, skipped):
+        raise InterruptedError_
+
+    made = []
+    for _ in range(2):
+        with pytest.raises(InterruptedError_):
+            embed_folder(model, crops, out, options=HOW, told=stop)
+        made.append(sorted(p.name for p in (tmp_path / "all.npz.parts").iterdir()))
+    assert made[0] == made[1] == ["block-000000.npz", "plan.json"]
+    embed_folder(model, crops, out, options=HOW)
+    assert out.read_bytes() == single[0].read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_and_resumed_is_the_single_run(model, crops, single, tmp_path):
+    run = save_small(tmp_path / "run")
+    out = tmp_path / "all.npz"
+    words = [sys.executable, "-m", "resolute", "embed", str(crops), "--model", str(run), "--out"]
+    words += [str(out), "--batch-size", "3", "--block-size", "1", "--threads", "1"]
+    expected = tmp_path / "expected.npz"
+    how = ArchiveOptions(block_size=1, batch_size=3)
+    embed_folder(model, crops, expected, options=how)
+    parts = tmp_path / "all.npz.parts"
+    for number in (1, 4, 8):
+        process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and len(list(parts.glob("block-*"))) < number:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(words, check=True, capture_output=True)
+    assert out.read_bytes() == expected.read_bytes()
+
+
+def test_damaged_blocks_are_made_again_or_named(model, crops, single, tmp_path):
+    out = tmp_path / "all.npz"
+    for number in range(2):
+        embed_folder(model, crops, out, options=HOW, shard=(number, 2))
+    damaged = tmp_path / "all.npz.parts" / "block-000001.npz"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-30])
+    with pytest.raises(CheckpointError, match=r"block-000001.npz: damaged .* run the same command"):
+        merge(out)
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 3] ^= 1
+    damaged.write_bytes(flipped)
+    with pytest.raises(CheckpointError, match=r"block-000001.npz: damaged"):
+        merge(out)
+    damaged.unlink()
+    with pytest.raises(DatasetError, match="1 of 3 blocks are missing, the first is 1"):
+        merge(out)
+    damaged.write_bytes(whole[:100])
+    embed_folder(model, crops, out, options=HOW)
+    assert out.read_bytes() == single[0].read_bytes()
+
+
+def test_another_model_or_other_images_are_refused(model, crops, tmp_path):
+    out = tmp_path / "all.npz"
+    embed_folder(model, crops, out, options=HOW, shard=(0, 2))
+    other = load(save_small(tmp_path / "other", seed=1))
+    with pytest.raises(ConfigError, match=r"all.npz.parts: was begun with another model"):
+        embed_folder(other, crops, out, options=HOW)
+    with pytest.raises(ConfigError, match="batch_size 3, not 5"):
+        embed_folder(model, crops, out, options=ArchiveOptions(block_size=4, batch_size=5))
+    embed_folder(model, crops, out, options=HOW)
+    with pytest.raises(ConfigError, match=r"all.npz: was begun with another model"):
+        embed_folder(other, crops, out, options=HOW)
+    extra = crops / "99.png"
+    Image.fromarray(person(40)).save(extra)
+    try:
+        with pytest.raises(ConfigError, match="was begun with another list of images"):
+            embed_folder(model, crops, out, options=HOW)
+    finally:
+        extra.unlink()
+    (tmp_path / "taken.npz").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="is there already and has no manifest"):
+        embed_folder(model, crops, tmp_path / "taken.npz", options=HOW)
+
+
+def test_broken_images_stop_or_are_listed(model, crops, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for path in crops.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "06.png").write_bytes((crops / "06.png").read_bytes()[:99])
+    (folder / "video.mp4").write_bytes(b"no image")
+    out = tmp_path / "all.npz"
+    with pytest.raises(DatasetError, match=r"06.png: the PNG image is truncated"):
+        embed_folder(model, folder, out, options=HOW)
+    skip = ArchiveOptions(block_size=4, batch_size=3, on_error="skip")
+    manifest = embed_folder(model, folder, out, options=skip)
+    assert manifest["num_embedded"] == 10
+    assert sorted(manifest["skipped"]) == ["06.png", "video.mp4"]
+    assert str(tmp_path) not in json.dumps(manifest)
+    assert "06.png" not in read_archive(out)[0]
+
+
+def test_a_block_in_which_everything_is_broken(model, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for i in range(5):
+        (folder / f"{i}.png").write_bytes(b"broken")
+    Image.fromarray(person(1)).save(folder / "9.png")
+    skip = ArchiveOptions(block_size=2, batch_size=3, on_error="skip")
+    for name in ("all.npz", "all.parquet"):
+        manifest = embed_folder(model, folder, tmp_path / name, options=skip)
+        assert (manifest["num_embedded"], manifest["num_skipped"]) == (1, 5)
+        assert read_archive(tmp_path / name)[0] == ("9.png",)
+
+
+def test_a_replaced_image_is_embedded_again(model, crops, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for path in crops.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "all.npz"
+    embed_folder(model, folder, out, options=HOW, shard=(0, 1))
+    Image.fromarray(person(50)).save(folder / "03.png")
+    embed_folder(model, folder, out, options=HOW)
+    keys, embedding, _ = read_archive(out)
+    expected = model.embed(folder / "03.png")
+    assert np.allclose(embedding.vectors[keys.index("03.png")], expected.vectors[0], atol=1e-5)
+
+
+def test_a_full_disk_is_one_message_and_loses_nothing(model, crops, single, tmp_path, monkeypatch):
+    out = tmp_path / "all.npz"
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 5:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(blocks.os, "fsync", full)
+    with pytest.raises(DatasetError, match="could not be written: No space left on device; mend"):
+        embed_folder(model, crops, out, options=HOW)
+    monkeypatch.undo()
+    parts = tmp_path / "all.npz.parts"
+    assert not [p for p in parts.iterdir() if p.name.startswith(".")]
+    assert list(parts.glob("block-*"))
+    embed_folder(model, crops, out, options=HOW)
+    assert out.read_bytes() == single[0].read_bytes()
+
+
+def test_killed_between_the_last_steps(model, crops, single, tmp_path, monkeypatch):
+    out = tmp_path / "all.npz"
+    monkeypatch.setattr("resolute.inference.archive.shutil.rmtree", lambda path: None)
+    embed_folder(model, crops, out, options=HOW)
+    monkeypatch.undo()
+    Path(tmp_path / "all.npz.parts" / "block-000000.npz").unlink()
+    assert merge(out) == single[1]
+    assert not (tmp_path / "all.npz.parts").exists()
+
+
+def test_mistakes(model, crops, tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in .npz or .parquet"):
+        embed_folder(model, crops, tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match="lies among the images"):
+        embed_folder(model, crops, crops / "a.npz")
+    with pytest.raises(ConfigError, match="i from 0 to n - 1, got 2/2"):
+        embed_folder(model, crops, tmp_path / "a.npz", shard=(2, 2))
+    with pytest.raises(ConfigError, match="unknown on_error 'sikp': did you mean 'skip'"):
+        ArchiveOptions(on_error="sikp")
+    with pytest.raises(ConfigError, match="batch_size: expected at least 1, got 0"):
+        ArchiveOptions(batch_size=0)
+    with pytest.raises(ConfigError, match="no shards there"):
+        merge(tmp_path / "b.npz")
+    (tmp_path / "c.npz").write_bytes(b"no zip")
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_archive(tmp_path / "c.npz")

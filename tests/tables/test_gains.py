@@ -1,0 +1,138 @@
+"""What each part gives, by hand on few identities; and how a page is laid out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from resolute.core.config import to_mapping
+from resolute.recipes.ftwa import find_recipe
+from resolute.tables.gains import CONTROLS, gains
+from resolute.tables.layout import Grid, markdown
+from resolute.tables.results import commands, read_results
+from resolute.tables.sections import grids
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return next(r for r in read_results(ROOT / "results") if r.method == "ftwa")
+
+
+def cell(kept, method, trial, hits, *, seed=0, hr=0.9, **changes):
+    """A cell whose identities 0.. have the Rank-1 given."""
+    config = to_mapping(find_recipe(method, "mlr-viper"))
+    config["data"]["trial"], config["train"]["seed"] = trial, seed
+    for path, value in changes.items():
+        section, name = path.split("__")
+        config[section][name] = value
+    rank1 = sum(hits) / len(hits)
+    report = replace(
+        kept.scores["protocol"],
+        per_identity=tuple(enumerate(hits)),
+        cmc=(rank1, *kept.scores["protocol"].cmc[1:]),
+    )
+    undegraded = replace(report, cmc=(hr, *report.cmc[1:]))
+    scores = {**kept.scores, "protocol": report, "hr": undegraded}
+    return replace(kept, method=method, config=config, scores=scores, measures={})
+
+
+def test_gains_are_differences_of_the_cells_both_have(kept):
+    results = [
+        cell(kept, "baseline-twins", 0, [0.0, 0.0, 1.0, 1.0]),
+        cell(kept, "baseline-twins", 1, [0.0, 0.0, 0.0, 1.0]),
+        cell(kept, "ftwa", 0, [1.0, 0.0, 1.0, 1.0]),
+        cell(kept, "ftwa", 1, [0.0, 1.0, 1.0, 1.0]),
+        cell(kept, "ftwa", 2, [0.0, 0.0, 0.0, 0.0]),  # no control in that trial
+    ]
+    (gain,) = gains(results)
+    assert (gain.row, gain.control, gain.part) == ("ftwa", "baseline-twins", "all modules")
+    assert gain.difference.num_cells == 2
+    assert gain.difference.mean == pytest.approx((0.25 + 0.5) / 2)
+    # The controls' gap: 0.9 - 0.5 and 0.9 - 0.25.
+    assert gain.share_of_gap == pytest.approx(0.375 / ((0.4 + 0.65) / 2))
+
+
+def test_seeds_are_averaged_within_their_half(kept):
+    results = [
+        cell(kept, m, trial, hits, seed=seed)
+        for m, hits in (("ftwa_r-not", [0.0, 0.0, 1.0]), ("ftwa_r", [1.0, 0.0, 1.0]))
+        for trial in (0, 1)
+        for seed in (0, 1)
+    ]
+    (gain,) = gains(results)
+    assert (gain.difference.num_cells, gain.difference.num_halves) == (4, 2)
+    assert gain.difference.same_sign == 1
+
+
+def test_no_gap_no_share(kept):
+    results = [
+        cell(kept, "baseline", 0, [1.0, 0.0], hr=0.4),
+        cell(kept, "baseline-twins", 0, [1.0, 1.0], hr=0.4),
+    ]
+    assert gains(results)[0].share_of_gap is None
+
+
+def test_every_control_is_a_row_of_the_table():
+    from resolute.methods.variants import VARIANTS
+
+    assert {name for row, control, _ in CONTROLS for name in (row, control)} <= set(VARIANTS)
+
+
+def test_cells_of_other_settings_are_rows_of_their_own(kept):
+    usual = [cell(kept, "ftwa", 0, [1.0, 0.0]), cell(kept, "baseline-twins", 0, [0.0, 0.0])]
+    other = [cell(kept, "ftwa", 0, [1.0, 1.0], loader__lr_rate="redraw")]
+    scores, *_, gained = grids([*usual, *other])
+    assert [row[0] for row in scores.rows] == ["`baseline-twins`", "`ftwa`", "`ftwa` (a)"]
+    assert "(a) loader.lr_rate=redraw." in scores.notes
+    assert len(gained.rows) == 1
+    assert gained.rows[0][0] == "`ftwa`"
+    alone = grids(other)[0]
+    assert alone.rows[0][0] == "`ftwa`"
+    assert alone.notes[0].endswith("loader.lr_rate=redraw.")
+
+
+def test_trials_and_seeds_are_worded_in_short(kept):
+    results = [cell(kept, "ftwa", t, [1.0], seed=s) for s in (0, 1) for t in range(10)]
+    assert grids(results)[0].rows[0][2] == "0–9 (seed 0, 1)"
+    assert grids(results[:10])[0].rows[0][2] == "0–9"
+    assert grids(results[:12])[0].rows[0][2] == "0–9; 0, 1 (seed 1)"
+
+
+def test_measures_become_tables(kept):
+    counts = [0] * 9 + [8]
+    measures = {
+        "constant": {"share": 0.35, "identities": "training"},
+        "share_of_hr": {"counts": counts, "mean": 0.97, "std": 0.01},
+        "recovery": {"2": 0.5, "8": -0.25},
+        "transform": {"parameters": 1234, "macs": 5_000_000},
+    }
+    result = replace(kept, measures=measures)
+    result = replace(result, scores={**result.scores, "fusion=constant": result.scores["protocol"]})
+    by_title = {grid.title.split(",")[0].split(":")[0]: grid for grid in grids([result])}
+    fusions = by_title["Fusions of one checkpoint"]
+    assert fusions.rows[0][-1] == "0.35"
+    assert fusions.rows[0][-2] == f"{100 * result.scores['protocol'].ranks[1]:.1f}"
+    assert fusions.rows[0][2] == "–"
+    assert by_title["Share of the HR space a / (a + b)"].rows[0][-3:] == ("100.0", "0.97", "0.010")
+    assert by_title["What T recovers"].rows[0][2:] == ("50.0", "-25.0", "1,234", "5")
+
+
+def test_commands_of_one_table_become_one(kept):
+    words = "resolute table table2 --data mlr-viper --rows {} --trials {} --seeds 0"
+    results = [
+        replace(kept, command=words.format(row, trial))
+        for row in ("baseline", "ftwa")
+        for trial in (10, 2)
+    ]
+    results.append(replace(kept, command="resolute train ftwa --out RUN"))
+    assert commands(results) == [
+        words.format("baseline,ftwa", "2,10"),
+        "resolute train ftwa --out RUN",
+    ]
+
+
+def test_markdown_of_a_grid():
+    grid = Grid(title="T", head=("a", "b"), rows=(("1", "2"),), notes=("So.",))
+    assert markdown(grid, level=3) == "### T\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nSo.\n"
