@@ -60,7 +60,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     if options.features:
         scored = _score_features(options, overrides)
     else:
-        scored = score_each(options.runs, overrides)
+        scored = score_each(
+            options.runs, overrides, runtime=options.runtime, precision=options.precision
+        )
     print_table(scores_table(scored.title, scored.rows))
     if scored.verification:
         print_table(verification_table(scored.verification))
@@ -88,7 +90,9 @@ def _describe(parser: argparse.ArgumentParser) -> None:
         "one pytorch_result.mat. Protocol fields change as --protocol.camera_rule none."
     )
     add = parser.add_argument
-    add("runs", nargs="*", metavar="RUN", help="run folders")
+    add("runs", nargs="*", metavar="RUN", help="run folders, or files exported from them")
+    add("--runtime", default="", help="of an exported file: onnxruntime or openvino")
+    add("--precision", default="", help="of an exported file: f32 or bf16")
     add("--features", nargs="+", type=Path, metavar="FILE", help="embeddings of query and gallery")
     add("--protocol", default="mlr", help=f"for --features: {', '.join(PROTOCOLS)} (default: mlr)")
     add("--raw", action="store_true", help="for --features: do not L2-normalise the vectors")
@@ -117,12 +121,16 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     return asked
 
 
-def score_each(runs: Sequence[str], overrides: Mapping[str, Any]) -> Scored:
+def score_each(
+    runs: Sequence[str], overrides: Mapping[str, Any], *, runtime: str = "", precision: str = ""
+) -> Scored:
     """Score run folders.
 
     Args:
-        runs: run folders.
+        runs: run folders, or files exported from them.
         overrides: settings to change by dotted path.
+        runtime: of exported files.
+        precision: of exported files.
 
     Returns:
         Scores by method; several runs of one method are its trials.
@@ -135,7 +143,7 @@ def score_each(runs: Sequence[str], overrides: Mapping[str, Any]) -> Scored:
     verification: dict[str, dict[str, list[Verification]]] = {}
     titles: dict[str, None] = {}
     for folder in runs:
-        result = evaluate(folder, overrides=overrides)
+        result = evaluate(folder, overrides=overrides, runtime=runtime, precision=precision)
         titles[result.data] = None
         for name, report in result.scores.items():
             rows.setdefault(result.method, {}).setdefault(name, []).append(report)

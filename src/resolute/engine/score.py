@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import PIL
+import torch
 import torchvision
+from torch import nn
 
 from resolute.core.config import override, to_mapping
 from resolute.core.errors import ConfigError
@@ -22,24 +24,33 @@ from resolute.engine.distributed import World, resolve_device
 from resolute.engine.extras import Scorer, Side
 from resolute.engine.process import torch_settings
 from resolute.engine.result import RESULT_NAME, Result
-from resolute.engine.run import cache_folder, portable, read_config, sha256_of
+from resolute.engine.run import CONFIG_NAME, cache_folder, portable, read_config, sha256_of
 from resolute.evaluation.protocol import find_protocol
 from resolute.inference.card import write_card
 from resolute.inference.embed import embed_records
-from resolute.inference.load import MODEL_NAME, load
+from resolute.inference.load import MODEL_NAME, Model, find_model, load
 from resolute.methods.contract import Method
 
 # Where the data stand, and on what they are computed, changes no score.
 _FREE = {"data.root", "data.cache", "train.device", "train.threads"}
 
 
-def evaluate(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Result:
+def evaluate(
+    folder: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    runtime: str = "",
+    precision: str = "",
+) -> Result:
     """Score a trained run under its protocol and write ``result.json`` beside it.
 
     Args:
-        folder: run folder with ``model.safetensors``.
+        folder: run folder with ``model.safetensors``, or a file exported from it to a folder in it,
+            whose result is returned, not written.
         overrides: settings to change by dotted path, for example ``{"data.root": "~/viper"}`` or
             ``{"method.fusion": "mean"}``. A result with changes is returned, not written.
+        runtime: of an exported file: ``onnxruntime`` or ``openvino``; its own by default.
+        precision: of an exported file: ``f32`` or ``bf16``; its own by default.
 
     Returns:
         The scores and their provenance.
@@ -50,43 +61,70 @@ def evaluate(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) 
         DatasetError: if images are missing or broken.
         ProtocolError: if the evaluation cannot be right.
     """
-    run_dir = Path(folder).expanduser()
+    file = find_model(folder)
+    run_dir = _run_of(file)
     changes = dict(overrides or {})
     method_changes = changes_of("method.", changes)
-    model = load(run_dir, overrides=method_changes)
     config = override(read_config(run_dir), changes)
-    flipped = None
-    if config.evaluation.flip:
-        flipped = load(run_dir, overrides={**method_changes, "flip": "true"}).method
+    is_run = file.name == MODEL_NAME
+    place = "RUN" if is_run else f"RUN/{file.relative_to(run_dir)}"
+    device = str(resolve_device(config.train.device, World())) if is_run else "cpu"
+
+    def opened(**settings: str) -> Model:
+        return load(
+            file,
+            overrides={**method_changes, **settings},
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            with_calibration=False,
+        )
+
+    model = opened()
+    flipped = opened(flip="true").method if config.evaluation.flip else None
     split = open_split(config.data)
     _check_same_split(model.metadata, split, changes)
-    device = resolve_device(config.train.device, World())
-    with torch_settings(threads=config.train.threads, device=device):
-        scored = score_split(
-            model.method.to(device),
-            split,
-            config,
-            device=str(device),
-            flipped=None if flipped is None else flipped.to(device),
-        )
+    with torch_settings(threads=config.train.threads, device=torch.device(device)):
+        scored = score_split(model.method, split, config, device=device, flipped=flipped)
     result = Result(
         method=config.name,
         data=split.name,
         split_digest=split.digest(),
         scores=scored.scores,
         start=model.metadata["start"],
-        model=sha256_of(run_dir / MODEL_NAME),
-        num_parameters=sum(p.numel() for p in model.method.parameters() if p.requires_grad),
+        model=sha256_of(file),
+        num_parameters=_num_parameters(model),
         config=portable(to_mapping(config)),
         training=model.metadata["training"],
         versions=all_versions(),
-        command=f"{model.metadata['command']} && resolute evaluate RUN",
+        command=f"{model.metadata['command']} && resolute evaluate {place}",
         verification=scored.verification,
     )
-    if not set(changes) - _FREE:
+    if is_run and not set(changes) - _FREE:
         result.write(run_dir / RESULT_NAME)
         write_card(run_dir, result=result.to_mapping())
     return result
+
+
+def _run_of(file: Path) -> Path:
+    """Find the run folder a model file belongs to: its own, or the one above an export.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    for folder in (file.parent, file.parent.parent):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    raise ConfigError(
+        f"{file}: no {CONFIG_NAME} of a run beside it or one folder up, so its data set is not "
+        "known; score it from the folder it was exported to"
+    )
+
+
+def _num_parameters(model: Model) -> int:
+    if not isinstance(model.method, nn.Module):
+        return 0  # an exported graph keeps its numbers to itself
+    return sum(p.numel() for p in model.method.parameters() if p.requires_grad)
 
 
 def changes_of(section: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""``resolute search``: who in a gallery looks like this?"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from resolute.cli.overrides import parse
+from resolute.core.errors import ConfigError
+from resolute.retrieval.types import Answer, Hit, Where
+
+if TYPE_CHECKING:
+    from resolute.inference.calibration import Calibration
+
+
+def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Parse the words and search.
+
+    Args:
+        parser: empty parser of this verb.
+        words: what follows the verb.
+
+    Returns:
+        The exit code.
+    """
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = "resolute search GALLERY QUERY.jpg [MORE.jpg ...] --model RUN [-k 10] [options]"
+    parser.epilog = (
+        "Hits are candidates for a person to judge, not matches. Times read 2026-10-05T14:30,\n"
+        "UTC, or seconds since the epoch. hr and lr are the distances of the two streams, share\n"
+        "is the part of the hr stream in the fused one. Several queries are searched one by one;\n"
+        "with --same-person they are pooled into one by their reliability."
+    )
+    add = parser.add_argument
+    add("gallery", metavar="GALLERY", help="folder, or http://host:6333/collection")
+    add("queries", nargs="+", metavar="QUERY", help="images")
+    add("--model", required=True, metavar="RUN", help="run folder, exported file or shipped name")
+    add("-k", type=int, default=10, help="hits per query (default: 10)")
+    add("--same-person", action="store_true", help="the queries show one person: pool them")
+    add("--camera", action="append", default=[], help="only this camera; may be repeated")
+    add("--not-camera", action="append", default=[], help="not this camera; may be repeated")
+    add("--from", dest="start", default="", metavar="TIME", help="taken at this time or later")
+    add("--until", dest="end", default="", metavar="TIME", help="taken before this time")
+    add("--min-reliability", type=float, help="0..1, of the gallery's images")
+    add("--prior", type=float, help="chance of one person before looking (the calibration's)")
+    add("--resolution", default="auto", help="hr, lr or auto, of the queries (default: auto)")
+    add("--accelerator", default="", help="int8 or hnsw: candidates by FAISS")
+    add("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps (default: cpu)")
+    add("--runtime", default="", help="of an exported file: onnxruntime or openvino")
+    add("--json", action="store_true", help="print JSON")
+    options = parse(parser, words)
+    where = Where(
+        camera=options.camera,
+        not_camera=options.not_camera,
+        start=_time(options.start),
+        end=_time(options.end),
+        min_reliability=options.min_reliability,
+    )
+
+    from resolute.inference.load import load
+    from resolute.inference.pooling import pool
+    from resolute.retrieval.accelerator import FaissAccelerator
+    from resolute.retrieval.place import open_gallery
+
+    model = load(options.model, device=options.device, runtime=options.runtime)
+    accelerator = FaissAccelerator(options.accelerator) if options.accelerator else None
+    key = os.environ.get("RESOLUTE_QDRANT_API_KEY")
+    with open_gallery(
+        options.gallery, fingerprint=model.fingerprint, accelerator=accelerator, api_key=key
+    ) as gallery:
+        query = model.embed(options.queries, resolution=options.resolution)
+        names = options.queries
+        if options.same_person:
+            query, names = pool(query), [" + ".join(options.queries)]
+        answers = gallery.search(query, k=options.k, where=where, fingerprint=model.fingerprint)
+    fits = model.calibration is not None and model.calibration.fits(query)
+    calibration = model.calibration if fits else None
+    found = [
+        _told(name, answer, calibration, options.prior)
+        for name, answer in zip(names, answers, strict=True)
+    ]
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        for one in found:
+            print("\n".join(_lines(one, calibration)))
+    return 0
+
+
+def _told(
+    name: str, answer: Answer, calibration: "Calibration | None", prior: float | None
+) -> dict[str, Any]:
+    def worded(hit: Hit) -> dict[str, Any]:
+        chance = None
+        if calibration is not None:
+            chance = float(calibration.probability(hit.distance, prior=prior))
+        return {**asdict(hit), "probability": chance}
+
+    return {
+        "query": name,
+        "exact": answer.exact,
+        "num_compared": answer.num_compared,
+        "num_rescored": answer.num_rescored,
+        "hits": [worded(hit) for hit in answer.hits],
+    }
+
+
+def _lines(found: dict[str, Any], calibration: "Calibration | None") -> list[str]:
+    proof = "proven exact" if found["exact"] else "not proven exact"
+    lines = [f"{found['query']}: of {found['num_compared']} images, {proof}"]
+    if calibration is not None:
+        lines.append(f"probability as calibrated on {calibration.data}")
+    lines.append("rank  distance  prob.  hr     lr     share  rel.  size     camera  time  key")
+    for rank, hit in enumerate(found["hits"], start=1):
+        streams = [*hit["stream_distances"], None][:2]
+        size = "-" if hit["native_size"] is None else "{}x{}".format(*hit["native_size"])
+        when = "-" if hit["time"] is None else _when(hit["time"])
+        cells = [
+            f"{rank:4d}  {hit['distance']:8.4f}",
+            f"{_number(hit['probability']):5s}",
+            *(f"{_number(stream):5s}" for stream in streams),
+            f"{hit['hr_share']:5.2f}",
+            f"{_number(hit['reliability']):4s}",
+            f"{size:7s}",
+            f"{hit['camera'] or '-':6s}",
+            when,
+            hit["key"],
+        ]
+        lines.append("  ".join(cells))
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _when(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g}"
+
+
+def _time(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(
+            f"expected a time such as 2026-10-05T14:30 or seconds since the epoch, got {text!r}"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,1 @@
+"""Search galleries of embeddings: exact, durable, erasable; imports no torch."""

@@ -1,0 +1,136 @@
+"""Qdrant: the formula on the server, the proof, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from retrieval.galleries import draw, items, nearest
+
+from resolute.core.errors import ConfigError, GalleryError, ProtocolError
+from resolute.retrieval.gallery import Gallery
+from resolute.retrieval.qdrant import QdrantEngine, connect
+from resolute.retrieval.types import VectorSpace, Where
+
+pytest.importorskip("qdrant_client")
+
+
+@pytest.fixture
+def client():
+    opened = connect(":memory:")
+    yield opened
+    opened.close()
+
+
+def filled(client, embedding, **settings):
+    space = VectorSpace.of(embedding, fingerprint="model")
+    gallery = Gallery(QdrantEngine.create(client, "people", space=space, **settings))
+    gallery.add(items(len(embedding)), embedding)
+    return gallery
+
+
+@pytest.mark.parametrize(
+    ("streams", "fusion", "metric"),
+    [
+        (1, "weighted", "sqeuclidean"),
+        (1, "hr", "euclidean"),
+        (2, "weighted", "sqeuclidean"),
+        (2, "fused", "sqeuclidean"),
+        (2, "fused", "euclidean"),
+    ],
+)
+def test_finds_what_the_definition_finds(client, streams, fusion, metric):
+    kind = {"streams": streams, "fusion": fusion, "metric": metric}
+    embedding, query = draw(1, 150, **kind), draw(2, 3, **kind)
+    gallery = filled(client, embedding)
+    for answer, want in zip(gallery.search(query, k=7), nearest(query, embedding, 7), strict=True):
+        assert answer.exact
+        assert [hit.key for hit in answer.hits] == [f"k{j:04d}" for j, _ in want]
+        np.testing.assert_allclose(
+            [h.distance for h in answer.hits], [d for _, d in want], atol=1e-5
+        )
+    passing = np.arange(150) % 3 != 0
+    filtered = gallery.search(query, k=7, where=Where(not_camera="c0"))
+    for answer, want in zip(filtered, nearest(query, embedding, 7, passing), strict=True):
+        assert [hit.key for hit in answer.hits] == [f"k{j:04d}" for j, _ in want]
+        assert answer.num_compared == 100
+
+
+def test_an_answer_that_cannot_be_proven_says_so(client, monkeypatch):
+    # Weights far apart: the plain score says little, 64 candidates of 300 do not prove anything.
+    monkeypatch.setattr("resolute.retrieval.finder._MOST_CANDIDATES", 64)
+    embedding, query = draw(1, 300), draw(2, 20)
+    embedding.quality[:, 0] = np.geomspace(1e-3, 1, 300)
+    embedding.quality[:, 1] = np.geomspace(1, 1e-3, 300)
+    answers = filled(client, embedding).search(query, k=10)
+    assert not all(answer.exact for answer in answers)
+    for answer, want in zip(answers, nearest(query, embedding, 10), strict=True):
+        if answer.exact:
+            assert [hit.key for hit in answer.hits] == [f"k{j:04d}" for j, _ in want]
+
+
+def test_an_approximate_gallery_never_claims_proof(client):
+    embedding = draw(1, 30)
+    gallery = filled(client, embedding, is_approximate=True)
+    assert not gallery.search(draw(2, 1), k=3)[0].exact
+
+
+def test_open_finds_what_create_made(client):
+    filled(client, draw(1, 5), retention_days=3)
+    engine = QdrantEngine.open(client, "people")
+    assert engine.space.fingerprint == "model"
+    assert engine.retention_days == 3
+    with pytest.raises(GalleryError, match="'people' is there already"):
+        QdrantEngine.create(client, "people", space=engine.space)
+    with pytest.raises(GalleryError, match="no gallery 'others' on this server"):
+        QdrantEngine.open(client, "others")
+    with pytest.raises(GalleryError, match="made by model 'model', got embeddings of model 'x'"):
+        Gallery(engine).search(draw(1, 1), fingerprint="x")
+
+
+def test_what_one_vector_cannot_serve_is_refused(client):
+    for fusion, metric in (
+        ("mean", "sqeuclidean"),
+        ("hr", "sqeuclidean"),
+        ("weighted", "euclidean"),
+    ):
+        space = VectorSpace.of(draw(1, 1, fusion=fusion, metric=metric), fingerprint="")
+        with pytest.raises(ConfigError, match="use the embedded engine"):
+            QdrantEngine.create(client, "x", space=space)
+    gallery = filled(client, draw(1, 3))
+    with pytest.raises(ProtocolError, match="expected normalised vectors, got one of length"):
+        gallery.search(draw(1, 1, unit=False))
+    no_trust = dataclasses.replace(draw(1, 1), quality=np.array([[1, 0]], dtype=np.float32))
+    with pytest.raises(ProtocolError, match="quality above 0"):
+        gallery.add(items(1, start=9), no_trust)
+
+
+def test_folders_are_refused(tmp_path):
+    from qdrant_client import QdrantClient
+
+    for url in ("gallery", "/tmp/gallery", "file:///tmp/x", ""):
+        with pytest.raises(ConfigError, match="runs code when opened"):
+            connect(url)
+    local = QdrantClient(path=str(tmp_path / "store"))
+    space = VectorSpace.of(draw(1, 1), fingerprint="")
+    with pytest.raises(ConfigError, match="path= is refused"):
+        QdrantEngine.create(local, "x", space=space)
+    with pytest.raises(ConfigError, match="path= is refused"):
+        QdrantEngine.open(local, "x")
+    local.close()
+
+
+def test_damage_on_the_server_is_found(client):
+    gallery = filled(client, draw(1, 3))
+    assert gallery.verify() == 3 * 4 * 12
+    client.set_payload("people", {"key": "other"}, points=[client.scroll("people")[0][0].id])
+    with pytest.raises(GalleryError, match="is not that of 'other'"):
+        gallery.verify()
+    client.overwrite_payload("people-about", {"x": 1}, points=[0])
+    with pytest.raises(GalleryError, match="describes no gallery"):
+        QdrantEngine.open(client, "people")
+
+
+def test_a_missing_client_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "qdrant_client", None)
+    with pytest.raises(ConfigError, match=r'pip install "resolute-reid\[qdrant\]"'):
+        connect("http://localhost:6333")
