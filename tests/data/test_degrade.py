@@ -308,3 +308,21 @@ def test_real_images_are_within_one_level_of_pillow(shared):
     for array, rate, row in zip(arrays, rates, out, strict=True):
         small = degrade(array, rate, BICUBIC)
         assert difference(row.permute(1, 2, 0), pillow(small, 256, 128, "bilinear")) <= 1
+
+
+def test_crops_that_fit_already_keep_their_pixels():
+    pixels = levels(2, 40, 24)
+    images = Images(
+        pixels=pixels, native_sizes=torch.tensor([[40, 24]] * 2), resolution=torch.zeros(2).long()
+    )
+    assert torch.equal(resize(images, 40, 24), pixels.float())
+    # One axis that fits and one that does not: the same numbers as with both matrices.
+    across = torch.tensor(matrix(24, 12, Kernel(name="bilinear")))
+    expected = (pixels.float() @ across.T).add(0.5).floor()
+    assert torch.equal(resize(images, 40, 12), expected)
+
+
+def levels(*shape):
+    n, height, width = shape
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (n, 3, height, width), generator=generator, dtype=torch.uint8)

@@ -265,13 +265,22 @@ def _resample(
     """Resample (N, h, 3, w) to (N, H, 3, W): columns first, then rows, as Pillow does."""
     n, h, channels, w = levels.shape
     rows, columns = window or (None, None)
-    across = _matrices([(s[1], t[1]) for s, t in zip(sizes, targets, strict=True)], w, kernel)
-    down = _matrices([(s[0], t[0]) for s, t in zip(sizes, targets, strict=True)], h, kernel)
-    right = _select(*across, columns, levels.device)  # (N, W, w)
-    levels = levels.view(n, h * channels, w) @ right.mT  # (N, h 3, W)
-    levels = _round(levels, kernel).view(n, h, -1)  # (N, h, 3 W)
-    levels = _select(*down, rows, levels.device) @ levels  # (N, H, 3 W)
-    return _round(levels, kernel).view(n, levels.shape[1], channels, -1)
+    widths = [(s[1], t[1]) for s, t in zip(sizes, targets, strict=True)]
+    heights = [(s[0], t[0]) for s, t in zip(sizes, targets, strict=True)]
+    if columns is not None or _changes(widths):
+        right = _select(*_matrices(widths, w, kernel), columns, levels.device)  # (N, W, w)
+        levels = levels.reshape(n, h * channels, w) @ right.mT  # (N, h 3, W)
+        levels = _round(levels, kernel)
+    if rows is not None or _changes(heights):
+        left = _select(*_matrices(heights, h, kernel), rows, levels.device)  # (N, H, h)
+        levels = _round(left @ levels.reshape(n, h, -1), kernel)  # (N, H, 3 W)
+        h = levels.shape[1]
+    return levels.view(n, h, channels, -1)
+
+
+def _changes(pairs: Sequence[Size]) -> bool:
+    # A matrix from a length to itself is the identity: crops that fit already cost nothing.
+    return any(size != target for size, target in pairs)
 
 
 def _matrices(

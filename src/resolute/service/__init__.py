@@ -1,0 +1,1 @@
+"""Search over HTTP: the API, the audit log and the page."""

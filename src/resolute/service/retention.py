@@ -1,0 +1,59 @@
+"""Retention, enforced: of images, of deleted bytes, of the audit log."""
+
+import logging
+
+from resolute.core.errors import ReidError
+from resolute.retrieval.gallery import Gallery
+from resolute.service.desk import Desk
+from resolute.service.events import fields
+
+_LOG = logging.getLogger(__name__)
+
+
+def keep_house(desk: Desk) -> None:
+    """Erase what is too old or deleted, and see what another writer did.
+
+    Args:
+        desk: whose gallery and audit log.
+    """
+    try:
+        expired, purged = _expire(desk)
+        if expired or purged:
+            desk.audit.write(
+                "expire",
+                who="retention",
+                gallery=desk.gallery.space.fingerprint,
+                num_expired=expired,
+                num_purged=purged,
+            )
+        erased = desk.audit.expire(desk.config.audit_days)
+    except ReidError as error:
+        # The next hour tries again; until then this line is what somebody must see.
+        _LOG.error("retention not enforced: %s", error)
+        return
+    head = desk.audit.head
+    _LOG.info(
+        "retention",
+        extra=fields(
+            expired=expired,
+            purged=purged,
+            audit_erased=erased,
+            audit_num=head.num,
+            audit_head=head.digest,
+        ),
+    )
+
+
+def _expire(desk: Desk) -> tuple[int, int]:
+    gallery = desk.gallery
+    if not desk.config.read_only:
+        before = gallery.stats().num_deleted
+        expired = gallery.expire()
+        return expired, before + expired if expired else gallery.purge()
+    # As a reader the server must leave the lock to others: it takes it for this moment only.
+    expired = 0
+    if gallery.retention_days is not None:
+        with Gallery.open(desk.folder) as writer:
+            expired = writer.expire()
+    gallery.refresh()
+    return expired, expired
