@@ -1,9 +1,5 @@
 """The page in a real browser: two widths, light and dark, by keyboard, without a network."""
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 from report.made import made
 
@@ -11,11 +7,6 @@ from resolute.report.page import page
 from resolute.report.series import chapters
 
 pytestmark = pytest.mark.browser
-
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +21,6 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(chapters(exhibits), rates=(0.01, 0.1), has_pictures=True))
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        named = os.environ.get("RESOLUTE_CHROMIUM", "")
-        found = named or (own if Path(own).is_file() else None) or shutil.which("chromium")
-        if not found:
-            pytest.skip("no Chromium: playwright install chromium, or set RESOLUTE_CHROMIUM")
-        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=[(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")])

@@ -1,9 +1,5 @@
 """The page in a real browser: upload, search, filter, delete, refusal, keyboard; nothing leaves."""
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 from inference.small import noise
 from service.serving import Served, drawn, encoded, fill, small_model
@@ -12,25 +8,7 @@ from resolute.service.token import Token
 
 pytestmark = pytest.mark.browser
 
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SECRET = "a-secret-of-some-length"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    with api.sync_playwright() as playwright:
-        own = playwright.chromium.executable_path
-        named = os.environ.get("RESOLUTE_CHROMIUM", "")
-        found = named or (own if Path(own).is_file() else None) or shutil.which("chromium")
-        if not found:
-            pytest.skip("no Chromium: playwright install chromium, or set RESOLUTE_CHROMIUM")
-        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

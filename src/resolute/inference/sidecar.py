@@ -220,15 +220,3 @@ def read_bounded(path: Path, largest: int) -> bytes:
     if len(blob) > largest:
         raise CheckpointError(f"{path}: expected at most {largest} bytes, got more")
     return blob
-
-
-def is_exported(path: Path) -> bool:
-    """Tell whether a path names an exported graph.
-
-    Args:
-        path: file or folder.
-
-    Returns:
-        True for ``.onnx`` and ``.xml`` files.
-    """
-    return path.suffix in (".onnx", ".xml")

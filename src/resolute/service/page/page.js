@@ -20,7 +20,7 @@ function make(tag, words = {}, ...children) {
 }
 
 const counted = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
-const percent = (x) => (x > 0 && x < 0.01 ? "under 1 %" : x > 0.99 && x < 1 ? "over 99 %" : `${Math.round(100 * x)} %`);
+const percent = (x) => (x > 0 && x < 0.01 ? "under 1\u00a0%" : x > 0.99 && x < 1 ? "over 99\u00a0%" : `${Math.round(100 * x)}\u00a0%`);
 const size = (s) => (s ? `${s[0]} × ${s[1]} px` : "size unknown");
 const distance = (d) => d.toFixed(3);
 const trust = (r) => (r === null ? "not fitted" : percent(r));

@@ -1,0 +1,1 @@
+"""Turn a trained model into files that other programs run."""
