@@ -214,3 +214,16 @@ def test_it_fits_and_is_readable(page_served, open_page, width, scheme):
     tab.locator(".hit").first.click()
     assert tab.evaluate("document.querySelector('#detail').scrollWidth") <= width
     assert tab.said == []
+
+
+def test_a_crop_dropped_before_the_gallery_answers_is_searched(page_served, browser):
+    context = browser.new_context()
+    tab = context.new_page()
+    held = []
+    tab.route("**/v1/gallery", lambda route: held.append(route))
+    tab.goto(page_served.url)
+    upload(tab, drawn(1))
+    tab.wait_for_timeout(200)
+    held[0].continue_()
+    assert hits(tab).count() > 0
+    context.close()

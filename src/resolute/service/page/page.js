@@ -3,7 +3,7 @@
 const PAGE = 60;
 const $ = (id) => document.getElementById(id);
 const isNarrow = matchMedia("(max-width: 59.99rem)");
-const state = { gallery: null, files: [], keys: [], reply: null, at: 0, open: 0, shelf: 0, run: 0, query: [] };
+const state = { gallery: null, waiting: [], files: [], keys: [], reply: null, at: 0, open: 0, shelf: 0, run: 0, query: [] };
 
 // ---- small helpers -------------------------------------------------------------------------
 
@@ -124,13 +124,19 @@ async function open() {
   }
   $("delete").hidden = is_read_only;
   refresh();
+  take(state.waiting.splice(0));
 }
 
 // ---- the query -----------------------------------------------------------------------------
 
 function take(files) {
   const images = [...files];
-  if (!images.length || !state.gallery) return;
+  if (!images.length) return;
+  if (!state.gallery) {
+    // The page is quicker than its server: what was dropped waits for the gallery's facts.
+    state.waiting = images;
+    return;
+  }
   const { max_images, max_upload_bytes } = state.gallery;
   const all = [...state.files, ...images];
   complain("");
