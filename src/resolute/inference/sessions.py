@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import CheckpointError, ConfigError
+from resolute.inference.signal_stack import signal_stack_kept
 
 Floats = NDArray[np.float32]
 # onnxruntime's own errors share no class of theirs.
@@ -117,7 +118,8 @@ class OpenVino:
         try:
             # Without weights the binding takes no second argument.
             graph = core.read_model(*([model, weights] if weights else [model]))
-            self._compiled = core.compile_model(graph, "CPU", settings)
+            with signal_stack_kept():
+                self._compiled = core.compile_model(graph, "CPU", settings)
         except (RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"openvino cannot run this graph: {_line(error)}") from None
         self._request = self._compiled.create_infer_request()
