@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -316,6 +317,9 @@ def test_crops_that_fit_already_keep_their_pixels():
         pixels=pixels, native_sizes=torch.tensor([[40, 24]] * 2), resolution=torch.zeros(2).long()
     )
     assert torch.equal(resize(images, 40, 24), pixels.float())
+    # On a canvas that larger neighbours stretched they are cut out.
+    wide = torch.nn.functional.pad(pixels, (0, 9, 0, 5))
+    assert torch.equal(resize(replace(images, pixels=wide), 40, 24), pixels.float())
     # One axis that fits and one that does not: the same numbers as with both matrices.
     across = torch.tensor(matrix(24, 12, Kernel(name="bilinear")))
     expected = (pixels.float() @ across.T).add(0.5).floor()

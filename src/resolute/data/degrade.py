@@ -267,20 +267,21 @@ def _resample(
     rows, columns = window or (None, None)
     widths = [(s[1], t[1]) for s, t in zip(sizes, targets, strict=True)]
     heights = [(s[0], t[0]) for s, t in zip(sizes, targets, strict=True)]
-    if columns is not None or _changes(widths):
+    if columns is not None or _changes(widths, w):
         right = _select(*_matrices(widths, w, kernel), columns, levels.device)  # (N, W, w)
         levels = levels.reshape(n, h * channels, w) @ right.mT  # (N, h 3, W)
         levels = _round(levels, kernel)
-    if rows is not None or _changes(heights):
+    if rows is not None or _changes(heights, h):
         left = _select(*_matrices(heights, h, kernel), rows, levels.device)  # (N, H, h)
         levels = _round(left @ levels.reshape(n, h, -1), kernel)  # (N, H, 3 W)
         h = levels.shape[1]
     return levels.view(n, h, channels, -1)
 
 
-def _changes(pairs: Sequence[Size]) -> bool:
-    # A matrix from a length to itself is the identity: crops that fit already cost nothing.
-    return any(size != target for size, target in pairs)
+def _changes(pairs: Sequence[Size], length: int) -> bool:
+    # A matrix from a length to itself is the identity: crops that fit already cost nothing. On a
+    # larger canvas they still have to be cut out.
+    return any(size != target or target != length for size, target in pairs)
 
 
 def _matrices(
