@@ -31,8 +31,9 @@ from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World
 from resolute.engine.phases import PhaseRun, start_phases
 from resolute.engine.run import train
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.recipes.ftwa import find_recipe
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.recipes.catalogue import find_recipe
 
 WARM_UP = 3
 NUM_IDENTITIES = 316  # of a VIPeR half: the size of the classifier

@@ -32,8 +32,9 @@ from resolute.core.types import InputSpec
 from resolute.data.synthetic import SyntheticSource
 from resolute.inference.load import load
 from resolute.inference.model_file import save_model
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.recipes.ftwa import find_recipe
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.recipes.catalogue import find_recipe
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.thumbnails import thumbnail_of
 from resolute.retrieval.types import Item, VectorSpace

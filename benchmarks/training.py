@@ -29,8 +29,9 @@ from resolute.data.cache import PixelStore
 from resolute.data.loader import TrainLoader
 from resolute.engine.memory import keep_freed_memory
 from resolute.engine.optimiser import build_optimiser
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.recipes.ftwa import find_recipe
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.recipes.catalogue import find_recipe
 
 # What each row adds to the row above it.
 ROWS: dict[str, dict[str, Any]] = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from resolute.engine.run import train
     from resolute.engine.score import evaluate
     from resolute.inference.load import Model, compare, load
-    from resolute.recipes.ftwa import find_recipe as recipe
+    from resolute.recipes.catalogue import find_recipe as recipe
     from resolute.retrieval.gallery import Gallery
 
 __all__ = [
@@ -54,7 +54,7 @@ _HOMES = {
     "load": "resolute.inference.load",
     "open_split": "resolute.data.benchmark",
     "override": "resolute.core.config",
-    "recipe": "resolute.recipes.ftwa",
+    "recipe": "resolute.recipes.catalogue",
     "train": "resolute.engine.run",
 }
 

@@ -1,7 +1,7 @@
 """The smallest run that is a real one: drawn data, a real recipe, two epochs."""
 
 from resolute.core.config import override
-from resolute.recipes.ftwa import find_recipe
+from resolute.recipes.catalogue import find_recipe
 
 
 def small_config(name="ftwa", cache="", **changes):

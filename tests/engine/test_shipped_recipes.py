@@ -21,8 +21,9 @@ from resolute.data.loader import TrainLoader
 from resolute.engine.run import train
 from resolute.inference.embed import embed_records
 from resolute.inference.load import load
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.recipes.ftwa import find_recipe
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.recipes.catalogue import find_recipe
 
 RECIPES = {
     "quickstart": ["--recipe", "quickstart"],

@@ -26,7 +26,7 @@ from resolute.inference.load import load
 from resolute.inference.model_file import save_model
 from resolute.methods.catalogue import METHODS
 from resolute.methods.graph import Traceable
-from resolute.recipes.ftwa import find_recipe
+from resolute.recipes.catalogue import find_recipe
 
 FLAGS = ["hr", "lr", "auto", "auto", "auto", "hr", "lr"]
 

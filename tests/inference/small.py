@@ -10,8 +10,9 @@ from resolute.core.types import InputSpec
 from resolute.data.synthetic import SyntheticSource
 from resolute.engine.run import write_config
 from resolute.inference.model_file import save_model
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.recipes.ftwa import find_recipe
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.recipes.catalogue import find_recipe
 
 
 def save_small(folder, *, seed=0, name="ftwa", split="", split_digest=""):

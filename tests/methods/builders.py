@@ -6,12 +6,17 @@ import torch
 
 from resolute.core.images import Batch, Images
 from resolute.core.rng import Stream, Streams
-from resolute.methods.catalogue import METHODS, Blueprint
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
 from resolute.methods.config import OptimiserConfig, ScheduleConfig
+from resolute.methods.settings.ftwa import FTWAConfig
 from resolute.methods.variants import VARIANTS
 from resolute.models.config import ModelConfig
 
 HEIGHT, WIDTH = 64, 32
+
+# What makes a method small enough for tests, by the class of its settings.
+SMALL = {FTWAConfig: {"raft_width": 16, "raft_blocks": 1}}
 
 # Every row of Table 2 as it is, and sets of options that are off in all of them.
 CASES = {name: (name, {}) for name in VARIANTS} | {
@@ -49,7 +54,7 @@ def small_blueprint(
     return Blueprint(
         name=name,
         model=ModelConfig(backbone=backbone, height=HEIGHT, width=WIDTH, pooling=pooling),
-        method=replace(VARIANTS[name], raft_width=16, raft_blocks=1, **changes),
+        method=replace(VARIANTS[name], **{**SMALL[type(VARIANTS[name])], **changes}),
         optimiser=OptimiserConfig(learning_rate=2e-3),
         schedule=ScheduleConfig(),
         num_identities=num_identities,

@@ -6,7 +6,8 @@ import torch
 from methods.builders import CASES, random_batch, random_images, small_blueprint, small_case
 
 from resolute.inference.model_file import load_model, load_weights, save_model
-from resolute.methods.catalogue import METHODS, Blueprint
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
 from resolute.methods.contract import Method, drop_training_parts
 
 NAMES = sorted(CASES)
@@ -120,5 +121,5 @@ def test_same_seed_same_weights(name):
 @pytest.mark.parametrize("case", NAMES)
 def test_blueprint_round_trip(case):
     name, changes = CASES[case]
-    blueprint = small_blueprint(name, gallery_rates=(2.0, 3.0), **changes)
+    blueprint = small_blueprint(name, flip=True, **changes)
     assert Blueprint.of(blueprint.to_mapping()) == blueprint

@@ -12,7 +12,7 @@ from resolute.data.degrade import to_input
 from resolute.losses.identity import identity_terms, pair_weighted_mean
 from resolute.losses.reconstruction import feature_l1
 from resolute.losses.triplet import self_weighted_triplet_loss, triplet_terms
-from resolute.methods.config import FTWAConfig
+from resolute.methods.settings.ftwa import FTWAConfig
 
 
 def losses_of(method, batch):

@@ -9,7 +9,7 @@ from methods.builders import random_batch, random_images, small_method
 
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import ConfigError
-from resolute.methods.config import FTWAConfig
+from resolute.methods.settings.ftwa import FTWAConfig
 from resolute.methods.statistics import MOMENTUM, MatchingStatistics
 
 ALL = {"centre_quality": True, "scale_spaces": True, "evaluator_height": True}

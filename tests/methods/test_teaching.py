@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from resolute.core.errors import ConfigError
 from resolute.losses.transfer import cosine_loss, similarity_matrix_loss
-from resolute.methods.config import FTWAConfig, OptimiserConfig
+from resolute.methods.config import OptimiserConfig
 from resolute.methods.contract import drop_training_parts, shipped_state
+from resolute.methods.settings.ftwa import FTWAConfig
 
 TAUGHT = {"weight_distill": 2.0, "weight_transfer": 0.5, "weight_similarity": 3.0}
 
@@ -195,11 +196,12 @@ def test_resolution_waits_for_nothing_to_thaw():
 
     from methods.builders import small_blueprint
 
-    from resolute.methods.catalogue import _phases
+    from resolute.core.rng import Streams
+    from resolute.methods.ftwa import build_ftwa
 
     blueprint = small_blueprint("ftwa", resolution_share=0.5)
     blueprint = replace(blueprint, optimiser=OptimiserConfig(frozen_epochs=3))
-    first, then = _phases(blueprint)
+    first, then = build_ftwa(blueprint, streams=Streams(0))[0].phases
     assert (first.optimiser.frozen_epochs, then.optimiser.frozen_epochs) == (0, 3)
 
 

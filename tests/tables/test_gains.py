@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from resolute.core.config import to_mapping
-from resolute.recipes.ftwa import find_recipe
+from resolute.recipes.catalogue import find_recipe
 from resolute.tables.gains import CONTROLS, gains
 from resolute.tables.layout import Grid, markdown
 from resolute.tables.results import commands, read_results

@@ -48,8 +48,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 def _describe_run(folder: Path) -> str:
     from resolute.inference.load import load
+    from resolute.methods.measures import transform_cost, transform_of
     from resolute.models.backbone import build_backbone
-    from resolute.models.describe import describe, measure
+    from resolute.models.describe import describe
 
     model = load(folder)
     settings, method = model.blueprint.model, model.method
@@ -65,13 +66,16 @@ def _describe_run(folder: Path) -> str:
         f"{model.blueprint.name} on {settings.backbone}, start {model.metadata['start']['name']}, "
         f"trained {model.metadata['training']['steps']} steps",
         f"data: {model.metadata['split'] or 'none'}",
-        f"encoders {model.blueprint.method.encoders}, spaces {model.blueprint.method.spaces}, "
         f"identities {model.blueprint.num_identities}, parameters in all {total:,}",
+        *(
+            f"  {name}: {sum(p.numel() for p in part.parameters()):,}"
+            for name, part in method.named_children()
+        ),
         "",
         description.table(),
     ]
-    if model.blueprint.method.spaces == 2:
-        features = next(s for s in reversed(description.stages) if s.part == "deep").output_shape
-        raft = measure(method.raft, features, part="raft", name="T")
+    transforming = transform_of(method)
+    if transforming is not None:
+        raft = transform_cost(transforming)
         lines.append(f"T (RAFT): {raft.parameters:,} parameters, {raft.macs / 1e6:.0f} MMAC")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from resolute.cli.overrides import parse
 from resolute.core.config import to_mapping, walk
 from resolute.data.benchmark import benchmark_names
 from resolute.methods.variants import TITLES
-from resolute.recipes.ftwa import FLAVOURS, find_recipe
+from resolute.recipes.catalogue import FLAVOURS, find_recipe
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -38,9 +38,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         print("\ndata sets (mlr-NAME is the multi-low-resolution benchmark built on NAME)")
         print("  " + ", ".join(benchmark_names()))
         print("\nflavours")
-        for name, flavour in FLAVOURS.items():
-            first = (flavour.__doc__ or "").splitlines()[0].removeprefix("Return ")
-            print(f"  {name:<16}{first}")
+        for name, words in FLAVOURS.items():
+            print(f"  {name:<16}{words}")
         return 0
     config = find_recipe(options.method, options.data, options.recipe)
     if options.json:

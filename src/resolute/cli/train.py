@@ -12,7 +12,7 @@ from resolute.cli.scores import print_table, scores_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
-from resolute.recipes.ftwa import FLAVOURS, find_recipe
+from resolute.recipes.catalogue import FLAVOURS, find_recipe
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:

@@ -10,11 +10,23 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from resolute.core.errors import ConfigError
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Sectioned(Protocol):
+    """Settings in which the class of a section depends on another value."""
+
+    def section_types(self, mapping: Mapping[str, Any]) -> Mapping[str, type]:
+        """Give the class of each such section, as a class method.
+
+        Args:
+            mapping: the settings as plain values.
+        """
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -44,6 +56,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str = "") -
         ConfigError: if a key is unknown or a value has the wrong type.
     """
     hints = _hints(cls)
+    if isinstance(cls, Sectioned):
+        hints |= cls.section_types(mapping)
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         path = f"{where}{key}"
@@ -117,7 +131,7 @@ def explain(config: Any, *, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def attribute_texts(cls: type) -> dict[str, str]:
-    """Read the ``Attributes:`` section of a class docstring.
+    """Read the ``Attributes:`` section of a class docstring and of those it derives from.
 
     Args:
         cls: a documented class.
@@ -125,7 +139,13 @@ def attribute_texts(cls: type) -> dict[str, str]:
     Returns:
         One line of text per attribute.
     """
-    doc = inspect.cleandoc(cls.__doc__ or "")
+    texts: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        texts |= _attribute_texts(inspect.cleandoc(base.__doc__ or ""))
+    return texts
+
+
+def _attribute_texts(doc: str) -> dict[str, str]:
     _, _, section = doc.partition("Attributes:\n")
     texts: dict[str, str] = {}
     name = ""

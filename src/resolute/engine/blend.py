@@ -12,6 +12,7 @@ from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME, load
 from resolute.inference.model_file import save_model
 from resolute.methods.catalogue import METHODS
+from resolute.methods.contract import as_method
 
 
 def blend(folder: Path, out: Path, *, share: float, weights: str = "") -> None:
@@ -47,7 +48,7 @@ def blend(folder: Path, out: Path, *, share: float, weights: str = "") -> None:
         replace(model.blueprint, model=replace(model.blueprint.model, weights=path)),
         streams=Streams(config.train.seed),
     )
-    keep_start(model.method, start_weights(started), share)
+    keep_start(model.method, start_weights(as_method(started)), share)
     metadata = dict(model.metadata)
     metadata["config"] = {
         **metadata["config"],

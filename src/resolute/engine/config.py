@@ -1,12 +1,14 @@
 """The complete settings of one run, without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import DataConfig
 from resolute.data.config import LoaderConfig
-from resolute.methods.config import FTWAConfig, Fusion, OptimiserConfig, ScheduleConfig
+from resolute.methods.config import Fusion, MethodConfig, OptimiserConfig, ScheduleConfig
+from resolute.methods.variants import VARIANTS, method_section
 from resolute.models.config import ModelConfig
 
 
@@ -122,7 +124,7 @@ class RunConfig:
         data: what is read and which records are LR.
         loader: batches and augmentation.
         model: backbone, start weights, input size.
-        method: FTWA or one of its variants.
+        method: the method's own settings; their class follows from the name.
         optimiser: how weights move.
         schedule: how the learning rate changes.
         train: the loop.
@@ -133,8 +135,17 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    method: FTWAConfig = field(default_factory=FTWAConfig)
+    method: MethodConfig = VARIANTS["ftwa"]
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @classmethod
+    def section_types(cls, mapping: Mapping[str, Any]) -> dict[str, type[MethodConfig]]:
+        """Say of which class the method's settings are, see :mod:`resolute.core.config`.
+
+        Args:
+            mapping: with ``name``.
+        """
+        return method_section(mapping, usual="ftwa")

@@ -12,7 +12,8 @@ from resolute.engine.run import portable, start_of, write_config
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
-from resolute.methods.catalogue import METHODS, Blueprint
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
 from resolute.methods.variants import VARIANTS
 from resolute.models.config import ModelConfig
 from resolute.models.pretrained import recognise

@@ -17,8 +17,8 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """Build the optimiser of one phase.
 
-    Adam adds the decay to the gradient, as in the paper's code base (no AdamW) [FTWA 3.2]; SGD has
-    Nesterov momentum 0.9. On CPU and CUDA the fused kernels are used: one pass over the weights.
+    Adam adds the decay to the gradient, as in the paper's code base (no AdamW) [FTWA 3.2]. On CPU
+    and CUDA the fused kernels are used: one pass over the weights.
 
     Args:
         config: kind and learning rate.
@@ -40,9 +40,15 @@ def build_optimiser(
     # None leaves the choice to torch.
     fused = True if devices <= {"cpu", "cuda"} else None
     if config.name == "adam":
-        return torch.optim.Adam(settings, lr=config.learning_rate, fused=fused)
+        return torch.optim.Adam(
+            settings, lr=config.learning_rate, betas=(config.beta1, 0.999), fused=fused
+        )
     return torch.optim.SGD(
-        settings, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=fused
+        settings,
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        fused=fused,
     )
 
 

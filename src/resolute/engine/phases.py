@@ -12,7 +12,7 @@ from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import Step, StepModule, World, wrap_step
 from resolute.engine.optimiser import build_optimiser, check_groups
 from resolute.engine.schedule import epoch_at, learning_rate_factor
-from resolute.methods.contract import Method, ParameterGroup, Phase
+from resolute.methods.contract import Method, ParameterGroup, Phase, as_method
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -156,20 +156,16 @@ def start_phases(
         ConfigError: if the method does not keep the contract, a parameter belongs to no phase or
             to two at a time, or a phase never works or has nothing to move in an epoch.
     """
-    if not isinstance(method, Method):
-        raise ConfigError(
-            f"{type(method).__name__}: expected input_spec, phases, parameter_groups, losses and "
-            "embed, see resolute.methods.contract"
-        )
-    groups = {phase.name: method.parameter_groups(phase) for phase in method.phases}
-    check_groups(method, [(phase, groups[phase.name]) for phase in method.phases])
-    for phase in method.phases:
+    kept = as_method(method)
+    groups = {phase.name: kept.parameter_groups(phase) for phase in kept.phases}
+    check_groups(method, [(phase, groups[phase.name]) for phase in kept.phases])
+    for phase in kept.phases:
         _check_epochs(phase, groups[phase.name], config.epochs)
-    module = StepModule(method)
+    module = StepModule(kept)
     runs = []
-    for phase in method.phases:
+    for phase in kept.phases:
         run = PhaseRun(
-            method=method,
+            method=kept,
             phase=phase,
             groups=groups[phase.name],
             optimiser=build_optimiser(phase.optimiser, groups[phase.name]),

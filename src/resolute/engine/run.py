@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from resolute.core.config import from_mapping, to_mapping, unknown_name
 from resolute.core.errors import ConfigError
@@ -30,8 +31,9 @@ from resolute.engine.watch import Watch
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.methods.contract import Method
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.methods.contract import as_method
 
 CONFIG_NAME = "config.json"
 _LOG = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ def train(
         )
         blueprint = _blueprint(config, split.train, store, loader.num_identities)
         method, start = METHODS[config.name](blueprint, streams=streams)
-        kept = start_weights(method) if config.train.keep_start else {}
+        kept = start_weights(as_method(method)) if config.train.keep_start else {}
         metadata = {
             "blueprint": portable(blueprint.to_mapping()),
             "config": to_mapping(config),
@@ -161,11 +163,9 @@ def _blueprint(
     )
 
 
-def _watch(method: Method) -> Watch | None:
-    raft = getattr(method, "raft", None)
-    if raft is None or not any(True for _ in raft.parameters()):
-        return None
-    return Watch(parts={"raft": raft}, every=1)
+def _watch(method: nn.Module) -> Watch | None:
+    parts = getattr(method, "watched", {})
+    return Watch(parts=parts, every=1) if parts else None
 
 
 def _told(result: TrainResult) -> dict[str, Any]:

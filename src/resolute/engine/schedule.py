@@ -13,7 +13,8 @@ def learning_rate_factor(
     Warm-up rises on a straight line, step by step, from ``warmup_start`` at step 0 to 1 at the
     first step after it [assumed: strong baseline, there by epoch]. Milestones fall on epoch
     boundaries [FTWA 3.2]. The cosine runs from the end of the warm-up to zero at the end of the
-    run [ours]. A phase that fills a part of the run counts that part as the run.
+    run [ours]. The polynomial is Caffe's: (1 - step / steps) to the given power [SING]. A phase
+    that fills a part of the run counts that part as the run.
 
     Args:
         step: steps made so far, 0 <= step < epochs * steps_per_epoch.
@@ -43,6 +44,9 @@ def learning_rate_factor(
     if schedule.shape == "cosine":
         done = max(0, step - warmup_steps) / (epochs * steps_per_epoch - warmup_steps)
         return warm * (1 + math.cos(math.pi * done)) / 2
+    if schedule.shape == "polynomial":
+        left = 1 - step / (epochs * steps_per_epoch)
+        return float(warm * left**schedule.power)
     epoch = step // steps_per_epoch
     drops = sum(epoch >= max(1, epoch_at(m, epochs)) for m in schedule.milestones)
     return warm * schedule.gamma**drops

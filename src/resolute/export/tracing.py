@@ -20,9 +20,7 @@ from resolute.export.graph import Full, Tracker, join
 from resolute.export.onnx_file import trace
 from resolute.export.samples import Samples
 from resolute.inference.model import Model
-from resolute.methods.graph import Graphs, Routing
-
-_ONE_WAY = Routing(hr_above=-1.0, lr_below=0.0)  # a tracker's graph takes all images alike
+from resolute.methods.graph import ONE_WAY, Graphs, Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +109,7 @@ def trace_tracker(
     return TracedModel(
         blobs={"hr": trace(module, spec, inputs=["images"], outputs=["output0"])},
         rates={"hr": (1.0,)},
-        routing=_ONE_WAY,
+        routing=ONE_WAY,
         reference=reference,
         identity={
             "branch": config.branch if gate is not None else branch,

@@ -4,14 +4,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resolute.core.config import override, unknown_name
+from resolute.core.config import override, unknown_name, walk
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.core.rng import Streams
 from resolute.inference.calibration import CALIBRATION_NAME, Calibration
@@ -22,8 +22,9 @@ from resolute.inference.model_file import load_model, load_weights
 from resolute.inference.native import ResolutionLike
 from resolute.inference.runtimes import RUNTIMES, open_exported
 from resolute.inference.shipped import shipped_folder
-from resolute.methods.catalogue import METHODS, Blueprint
-from resolute.methods.config import FTWAConfig
+from resolute.methods.blueprint import Blueprint
+from resolute.methods.catalogue import METHODS
+from resolute.methods.config import MethodConfig
 from resolute.methods.contract import drop_training_parts
 from resolute.models.config import ModelConfig
 
@@ -118,8 +119,6 @@ def load(
         model=replace(stored.model, weights=""),
         method=override(stored.method, overrides or {}),
     )
-    if blueprint.name not in METHODS:
-        raise CheckpointError(f"{file}: made by method {blueprint.name!r}, which is unknown here")
     method, _ = METHODS[blueprint.name](blueprint, streams=Streams(0))
     drop_training_parts(method)
     try:
@@ -237,18 +236,22 @@ def fingerprint_of(weights: Mapping[str, Tensor], blueprint: Blueprint) -> str:
     return digest.hexdigest()
 
 
-def _changed(settings: ModelConfig | FTWAConfig) -> dict[str, Any]:
+def _changed(settings: ModelConfig | MethodConfig) -> dict[str, Any]:
     # Those at their defaults are left out: a setting that a later version adds changes no name.
+    usual = dict(walk(type(settings)()))
     return {
-        f.name: getattr(settings, f.name)
-        for f in fields(settings)
-        if f.name not in _NOT_OF_VECTORS and getattr(settings, f.name) != f.default
+        path: value
+        for path, value in walk(settings)
+        if path not in _NOT_OF_VECTORS and value != usual[path]
     }
 
 
 def _blueprint(file: Path, metadata: Mapping[str, Any]) -> Blueprint:
     try:
-        return Blueprint.of(metadata["blueprint"])
+        stored = metadata["blueprint"]
+        if stored["name"] not in METHODS:
+            raise CheckpointError(f"{file}: made by method {stored['name']!r}, unknown here")
+        return Blueprint.of(stored)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{file}: no model of this library ({error})") from None
 

@@ -15,7 +15,7 @@ from resolute.inference.compare import Comparison, compare_pixels
 from resolute.inference.embed import Pixels, embed_pixels
 from resolute.inference.inputs import ImageLike, decoded
 from resolute.inference.native import ResolutionLike, resolution_flags
-from resolute.methods.catalogue import Blueprint
+from resolute.methods.blueprint import Blueprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

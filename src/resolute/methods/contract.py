@@ -96,6 +96,26 @@ class Method(Protocol):
         """Embed native-size images on the module's device, without gradients, in eval mode."""
 
 
+def as_method(module: nn.Module) -> Method:
+    """Check that a module keeps the contract.
+
+    Args:
+        module: any module.
+
+    Returns:
+        The same object.
+
+    Raises:
+        ConfigError: if a member is missing.
+    """
+    if not isinstance(module, Method):
+        raise ConfigError(
+            f"{type(module).__name__}: expected input_spec, phases, parameter_groups, losses and "
+            "embed, see resolute.methods.contract"
+        )
+    return module
+
+
 def shipped_state(method: nn.Module) -> dict[str, Tensor]:
     """Return the weights and buffers that a model file holds: all that embedding needs.
 

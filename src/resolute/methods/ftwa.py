@@ -18,59 +18,46 @@ v* (ours)               ``targets``: the teacher's embeddings of the HR images
 Letters: P pairs of a HR and a LR image, N images, S spaces, D embedding, C, h, w feature map.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from resolute.core.errors import ConfigError
-from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR, Batch, Images
-from resolute.core.types import Embedding, InputSpec
-from resolute.data.degrade import to_input
+from resolute.core.images import Batch
+from resolute.core.rng import Stream, Streams
+from resolute.core.types import InputSpec
 from resolute.losses.identity import identity_terms, pair_weighted_mean
 from resolute.losses.reconstruction import feature_l1
 from resolute.losses.transfer import cosine_loss, similarity_matrix_loss
 from resolute.losses.triplet import self_weighted_triplet_loss, triplet_terms
-from resolute.methods.config import FTWAConfig
+from resolute.methods.blueprint import Blueprint
 from resolute.methods.contract import ParameterGroup, Phase, grouped
-from resolute.methods.graph import Description, Graphs, Role, Routing, Traced
-from resolute.methods.statistics import MatchingStatistics
-from resolute.models.raft import RAFT
-from resolute.models.swa import BNNeck, Classifier, QualityEvaluator, Space
+from resolute.methods.ftwa_matching import FTWAMatcher
+from resolute.methods.modes import evaluating
+from resolute.methods.settings.ftwa import FTWAConfig
+from resolute.models.adapter import ResolutionAdapters
+from resolute.models.backbone import Backbone
+from resolute.models.pretrained import start_backbone
 from resolute.models.teacher import Teacher
 from resolute.models.two_stream import TwoStream
 
-# An image of unknown resolution is LR below h_ref / 1.5; within 10 % of that border it takes
-# both routes [ours].
-LR_HEIGHT_RATIO = 1.5
-BORDER_RATIO = 1.1
 QUALITY_MOMENTUM = 0.05
 RESOLUTION = "resolution"  # name of the phase before ``main``
 
 
-class FTWA(nn.Module):
+class FTWA(FTWAMatcher):
     """Two-stream network with feature transformation and self-weighted attention [FTWA].
 
     Attributes:
-        input_spec: how pixels become input.
         phases: ``main``, and before it ``resolution`` where it has a share of the run.
-        config: which parts there are, and their constants.
-        network: E_H, E_L, E_ID and pooling.
-        raft: T; the identity where the variant leaves it out, absent with one space.
         teacher: gives v*; None where the network is its own teacher or nothing is taught.
-        statistics: running means that matching may use; None where no setting asks for them.
-        quality_mean: running mean of the quality per role (HR, LR image) and space, shape (2, 2).
-        height_reference: h_ref, median native height of HR training images, in pixels.
     """
 
     training_only = ("teacher",)
 
     phases: tuple[Phase, ...]
-    quality_mean: Tensor
-    height_reference: Tensor
 
     def __init__(
         self,
@@ -83,22 +70,22 @@ class FTWA(nn.Module):
         height_reference: float,
         is_pretrained: bool,
     ) -> None:
-        super().__init__()
-        self.input_spec = input_spec
+        super().__init__(
+            network,
+            config,
+            input_spec=input_spec,
+            num_identities=num_identities,
+            height_reference=height_reference,
+        )
         self.phases = phases
-        self.config = config
-        self.network = network
         self._is_pretrained = is_pretrained
-        self.space_hr = _build_space(network, config, num_identities)
-        if config.spaces == 2:
-            self.space_lr = _build_space(network, config, num_identities)
-            self.raft = _build_transform(network.feature_channels, config)
         self.teacher = Teacher(network) if config.has_teacher else None
-        self.statistics = MatchingStatistics() if config.has_statistics else None
-        self.register_buffer("quality_mean", torch.full((2, 2), 0.5))
-        self.register_buffer("height_reference", torch.tensor(float(height_reference)))
 
-    # ------------------------------------------------------------------ training
+    @property
+    def watched(self) -> Mapping[str, nn.Module]:
+        """T, whose gradient norm per loss term is logged; nothing where there is no T."""
+        has_raft = self.config.spaces == 2 and self.config.transform == "raft"
+        return {"raft": self.raft} if has_raft else {}
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
         """List what a phase moves; what starts from weights forms groups of its own.
@@ -281,12 +268,12 @@ class FTWA(nn.Module):
         """
         network, lr_part = self.network, self.network.lr_part
         if self.config.teacher == "self":
-            with torch.no_grad(), _evaluating(network):
+            with torch.no_grad(), evaluating(network):
                 targets = network.pool(network.maps(batch.images_hr, None)).float()  # (P, D)
         else:
             targets = self._targets_of_copy(batch.images_hr)
         untaught = [part for name, part in network.named_children() if name != lr_part]
-        with _evaluating(*untaught):
+        with evaluating(*untaught):
             heights = self._log_heights(batch.heights_lr_syn)
             features = network.maps(None, batch.images_lr_syn, log_heights_lr=heights)
             terms = {"distill": self._imitation(network.pool(features).float(), targets)}
@@ -317,232 +304,48 @@ class FTWA(nn.Module):
         if self.statistics is not None:
             self.statistics.track_quality(torch.cat([hr, hr_syn]), torch.cat([lr_syn, lr]))
 
-    def _log_heights(self, heights: Tensor) -> Tensor:
-        return (heights / self.height_reference).log()
 
-    # ------------------------------------------------------------------ matching
+def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
+    """Build FTWA or one of its variants.
 
-    def embed(self, images: Images) -> Embedding:
-        """Describe images by one vector and one quality per space.
+    Args:
+        blueprint: what to build.
+        streams: gives the initial weights.
 
-        A HR image gives v_HR and v'_LR, the latter from its own LR version made from the native
-        pixels; a LR image gives v'_HR = GAP(T(F_LR)) and v_LR. An image of unknown resolution
-        is told by its native height, and takes both routes near the border [ours].
-
-        Args:
-            images: N images on the device of the weights.
-
-        Returns:
-            L2-normalised vectors (N, S, D), taken after the neck where there is one, and
-            qualities (N, S). With `scale_spaces` the vectors of a space have one other length.
-        """
-        with torch.no_grad(), _evaluating(self):
-            vectors, quality, norms = self._describe(images, is_flipped=False)
-            if self.config.flip:
-                mirrored, *others = self._describe(images, is_flipped=True)
-                vectors = functional.normalize(vectors + mirrored, dim=2)
-                quality, norms = (quality + others[0]) / 2, (norms + others[1]) / 2
-            if self.config.scale_spaces and self.statistics is not None:
-                vectors = self.statistics.scaled(vectors, metric=self.config.metric)
-        return Embedding(
-            vectors=vectors.float().cpu().numpy(),
-            quality=quality.float().cpu().numpy(),
-            metric=self.config.metric,
-            fusion=self.config.fusion,
-            constant=self.config.constant,
-            norms=norms.float().cpu().numpy(),
-            native_sizes=images.native_sizes.cpu().numpy(),
+    Returns:
+        The method, and one line on which start weights matched.
+    """
+    model, config = blueprint.model, blueprint.settings(FTWAConfig)
+    with streams.torch_default(Stream.INITIALISATION):
+        backbone, report = start_backbone(model)
+        method = FTWA(
+            _two_stream(backbone, config),
+            config,
+            input_spec=blueprint.input_spec,
+            phases=_phases(blueprint, config),
+            num_identities=blueprint.num_identities,
+            height_reference=blueprint.height_reference,
+            is_pretrained=bool(model.weights),
         )
+    return method, report.summary() if report else "random weights"
 
-    def _describe(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
-        is_hr, is_lr = self._routes(images)
-        shape = (len(images), self.config.spaces)
-        vectors = torch.zeros(*shape, self.network.embedding_dim, device=images.pixels.device)
-        quality = torch.zeros(shape, device=images.pixels.device)
-        norms = torch.zeros(shape, device=images.pixels.device)
-        for is_taken, describe in ((is_hr, self._describe_hr), (is_lr, self._describe_lr)):
-            index = is_taken.nonzero().flatten()
-            if len(index):
-                route = describe(images.take(index), is_flipped=is_flipped)
-                for total, part in zip((vectors, quality, norms), route, strict=True):
-                    total.index_add_(0, index, part.float())
-        num_routes = (is_hr.to(quality) + is_lr.to(quality))[:, None]
-        return functional.normalize(vectors, dim=2), quality / num_routes, norms / num_routes
 
-    def _routes(self, images: Images) -> tuple[Tensor, Tensor]:
-        heights = images.native_sizes[:, 0].float()
-        border = self.height_reference / LR_HEIGHT_RATIO
-        is_unknown = (images.resolution != RESOLUTION_HR) & (images.resolution != RESOLUTION_LR)
-        is_hr = (images.resolution == RESOLUTION_HR) | (
-            is_unknown & (heights > border / BORDER_RATIO)
+def _two_stream(backbone: Backbone, config: FTWAConfig) -> TwoStream:
+    adapters = None
+    if config.encoder_lr == "adapter":
+        adapters = ResolutionAdapters(
+            backbone.shallow(), rank=config.adapter_rank, hidden=config.adapter_hidden
         )
-        is_lr = (images.resolution == RESOLUTION_LR) | (
-            is_unknown & (heights < border * BORDER_RATIO)
-        )
-        return is_hr, is_lr
-
-    def _describe_hr(self, images: Images, *, is_flipped: bool) -> Description:
-        inputs = [self._inputs(images, is_flipped=is_flipped, rate=r) for r in self._rates_hr()]
-        return self._role_hr(*inputs, heights=images.native_sizes[:, 0])
-
-    def _describe_lr(self, images: Images, *, is_flipped: bool) -> Description:
-        inputs = self._inputs(images, is_flipped=is_flipped)
-        return self._role_lr(inputs, heights=images.native_sizes[:, 0])
-
-    def graphs(self) -> Graphs:
-        """Give both roles as functions of tensors, see :mod:`resolute.methods.graph`.
-
-        Raises:
-            ConfigError: if they need the native height, or lengths of vectors, to be right.
-        """
-        config = self.config
-        for name, is_on in (
-            ("evaluator_height", config.evaluator_height),
-            ("encoder_lr", config.encoder_lr == "adapter"),
-            ("scale_spaces", config.scale_spaces),
-        ):
-            if is_on:
-                raise ConfigError(f"method.{name}: a model with it cannot be exported")
-        border = self.height_reference / LR_HEIGHT_RATIO
-        hr = Role(rates=self._rates_hr(), network=Traced(self, self._role_hr))
-        lr = Role(rates=(1.0,), network=Traced(self, self._role_lr))
-        return Graphs(
-            hr=hr,
-            lr=hr if self.network.encoder_lr is None else lr,
-            routing=Routing(
-                hr_above=float(border / BORDER_RATIO), lr_below=float(border * BORDER_RATIO)
-            ),
-            metric=self.config.metric,
-            fusion=self.config.fusion,
-            constant=self.config.constant,
-            is_mirrored=self.config.flip,
-            height_reference=float(self.height_reference),
-        )
-
-    def _rates_hr(self) -> tuple[float, ...]:
-        return (1.0,) if self.config.spaces == 1 else (1.0, *self.config.gallery_rates)
-
-    # Both roles map inputs (N, 3, H, W) to tensors alone, so that they can be traced: no length of
-    # a batch may become a Python number.
-    def _role_hr(
-        self, inputs: Tensor, *twins: Tensor, heights: Tensor | None = None
-    ) -> Description:
-        if self.config.spaces == 1:
-            return self._one_space(self.network.pool(self.network.maps(inputs, None)))
-        log_heights, log_heights_syn = None, None
-        if heights is not None:
-            log_heights, log_heights_syn = self._log_heights(heights), self._twin_heights(heights)
-        features = self.network.maps(inputs, torch.cat(twins), log_heights_lr=log_heights_syn)
-        embeddings = self.network.pool(features)
-        num_versions = 1 + len(twins)
-        embeddings = embeddings.view(num_versions, -1, embeddings.shape[1])  # (1 + R, N, D)
-        embeddings_hr, embeddings_lr_syn = embeddings[0], embeddings[1:].flatten(0, 1)
-        vectors_lr_syn = self.space_lr.neck(embeddings_lr_syn)
-        norms_lr_syn = vectors_lr_syn.norm(dim=1)
-        vectors_lr_syn = functional.normalize(vectors_lr_syn, dim=1)
-        quality_lr_syn = self.space_lr.quality(embeddings_lr_syn, log_heights_syn)
-        return self._two_spaces(
-            self.space_hr.neck(embeddings_hr),
-            # The directions of the rates are averaged, then given their mean length: (N, D).
-            _with_norm(
-                vectors_lr_syn.view(len(twins), -1, embeddings.shape[2]).mean(dim=0),
-                norms_lr_syn.view(len(twins), -1).mean(dim=0),
-            ),
-            self.space_hr.quality(embeddings_hr, log_heights),
-            quality_lr_syn.view(len(twins), -1).mean(dim=0),
-            role=0,
-        )
-
-    def _role_lr(self, inputs: Tensor, heights: Tensor | None = None) -> Description:
-        log_heights = None if heights is None else self._log_heights(heights)
-        features_lr = self.network.maps(None, inputs, log_heights_lr=log_heights)
-        if self.config.spaces == 1:
-            return self._one_space(self.network.pool(features_lr))
-        features_hr_syn = self.raft(features_lr)  # [FTWA eq. 3]
-        embeddings = self.network.pool(torch.cat([features_hr_syn, features_lr]))
-        embeddings_hr_syn, embeddings_lr = embeddings.view(2, -1, embeddings.shape[1])
-        return self._two_spaces(
-            self.space_hr.neck(embeddings_hr_syn),
-            self.space_lr.neck(embeddings_lr),
-            self.space_hr.quality(embeddings_hr_syn, log_heights),
-            self.space_lr.quality(embeddings_lr, log_heights),
-            role=1,
-        )
-
-    def _one_space(self, embeddings: Tensor) -> Description:
-        vectors = self.space_hr.neck(embeddings)[:, None]  # (N, 1, D)
-        norms = vectors.norm(dim=2)
-        return functional.normalize(vectors, dim=2), torch.ones_like(norms), norms
-
-    def _two_spaces(
-        self, hr: Tensor, lr: Tensor, quality_hr: Tensor, quality_lr: Tensor, *, role: int
-    ) -> Description:
-        vectors = torch.stack([hr, lr], dim=1)  # (N, 2, D)
-        norms = vectors.norm(dim=2)
-        quality = torch.stack([quality_hr, quality_lr], dim=1)
-        if self.config.evaluator == "constant":
-            quality = self.quality_mean[role].expand_as(quality)
-        if self.config.centre_quality and self.statistics is not None:
-            quality = self.statistics.centred(quality, role=role)
-        return functional.normalize(vectors, dim=2), quality, norms
-
-    def _twin_heights(self, heights: Tensor) -> Tensor:
-        """Return the logarithms of the heights of LR versions, rate by rate, shape (R N,)."""
-        versions = [(heights / rate).floor().clamp(min=1) for rate in self.config.gallery_rates]
-        return self._log_heights(torch.cat(versions))
-
-    def _inputs(self, images: Images, *, is_flipped: bool, rate: float = 1.0) -> Tensor:
-        rates = None
-        if not math.isclose(rate, 1.0):
-            rates = torch.full((len(images),), rate, device=images.pixels.device)
-        inputs = to_input(images, self.input_spec, rates=rates)
-        return inputs.flip(-1) if is_flipped else inputs
+    return TwoStream(backbone, two_encoders=config.encoders == 2, adapters=adapters)
 
 
-def _with_norm(vectors: Tensor, norms: Tensor) -> Tensor:
-    return functional.normalize(vectors, dim=1) * norms[:, None]
-
-
-def _build_space(network: TwoStream, config: FTWAConfig, num_identities: int) -> Space:
-    dim = network.embedding_dim
-    has_evaluator = config.spaces == 2 and config.evaluator != "ones"
-    return Space(
-        neck=BNNeck(dim) if network.uses_neck else None,
-        classifier=Classifier(dim, num_identities),
-        evaluator=QualityEvaluator(
-            dim,
-            hidden=config.evaluator_hidden,
-            floor=config.evaluator_floor,
-            reads_height=config.evaluator_height,
-        )
-        if has_evaluator
-        else None,
-        is_evaluator_detached=config.evaluator_detach,
-    )
-
-
-def _build_transform(channels: int, config: FTWAConfig) -> nn.Module:
-    if config.transform == "identity":
-        return nn.Identity()
-    return RAFT(
-        channels,
-        width=config.raft_width,
-        num_blocks=config.raft_blocks,
-        slope=config.raft_slope,
-        input_residual=config.raft_residual,
-        bare_tail=config.raft_bare_tail,
-        zero_tail=config.raft_zero_tail,
-    )
-
-
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Put modules into evaluation mode inside a block, then every part back into its own."""
-    before = {part: part.training for module in modules for part in module.modules()}
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for part, was_training in before.items():
-            part.training = was_training
+def _phases(blueprint: Blueprint, config: FTWAConfig) -> tuple[Phase, ...]:
+    """Return ``main``, after ``resolution`` where the settings give it a share of the run."""
+    share = config.resolution_share
+    optimiser, schedule = blueprint.optimiser, blueprint.schedule
+    main = Phase(name="main", optimiser=optimiser, schedule=schedule, first=share)
+    if share == 0:
+        return (main,)
+    # Nothing random is at work while nothing but E_L and T moves: nothing waits for a new head.
+    moving = replace(optimiser, frozen_epochs=0)
+    return (Phase(name=RESOLUTION, optimiser=moving, schedule=schedule, last=share), main)

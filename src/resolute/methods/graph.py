@@ -73,6 +73,10 @@ class Routing:
         return {role: taken.nonzero().flatten() for role, taken in is_taken.items()}
 
 
+# Every image of unknown resolution takes the HR role, and no other.
+ONE_WAY = Routing(hr_above=-1.0, lr_below=0.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graphs:
     """A method's embedding, taken apart for export.

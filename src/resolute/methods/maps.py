@@ -12,8 +12,8 @@ from resolute.core.errors import ConfigError
 from resolute.core.images import RESOLUTION_HR, RESOLUTION_UNKNOWN, Images
 from resolute.core.types import InputSpec
 from resolute.data.degrade import to_input
-from resolute.methods.config import FTWAConfig
-from resolute.methods.ftwa import LR_HEIGHT_RATIO
+from resolute.methods.ftwa_matching import LR_HEIGHT_RATIO
+from resolute.methods.settings.ftwa import FTWAConfig
 from resolute.models.two_stream import TwoStream
 
 

@@ -1,27 +1,42 @@
-"""The rows of the paper's Table 2 and their controls, as settings."""
+"""Every row of the paper's two tables by name, and the controls, as settings without torch."""
 
-from resolute.methods.config import FTWAConfig
+from collections.abc import Mapping
 
-# A gain is stated against the row that differs in one thing: against Baseline a part of it is
-# only augmentation [ours].
-VARIANTS: dict[str, FTWAConfig] = {
-    "baseline": FTWAConfig(encoders=1, spaces=1, twins=False),
-    "baseline-twins": FTWAConfig(encoders=1, spaces=1),
-    "ftwa_b": FTWAConfig(spaces=1, twins=False),
-    "ftwa_b-twins": FTWAConfig(spaces=1),
-    "ftwa_r-not": FTWAConfig(transform="identity", evaluator="ones"),
-    "ftwa_r": FTWAConfig(evaluator="ones"),
-    "ftwa-const": FTWAConfig(evaluator="constant"),
-    "ftwa": FTWAConfig(),
-}
+from resolute.core.config import unknown_name
+from resolute.core.errors import ConfigError
+from resolute.methods.config import MethodConfig
+from resolute.methods.settings import ftwa
 
-TITLES: dict[str, str] = {
-    "baseline": "Baseline: one encoder, cross entropy and triplet on images as given",
-    "baseline-twins": "Baseline-twins: the same, trained on the LR twins too",
-    "ftwa_b": "FTWA_B: two encoders, one space",
-    "ftwa_b-twins": "FTWA_B-twins: the same, trained on the LR twins too",
-    "ftwa_r-not": "FTWA_R-noT: FTWA_R with T replaced by the identity",
-    "ftwa_r": "FTWA_R: FTWA with every quality 1",
-    "ftwa-const": "FTWA-const: FTWA matched with mean qualities",
-    "ftwa": "FTWA: the whole method",
-}
+# Of each module the rows of one method: its settings by name. The order is that of the tables.
+_COMPARED: dict[str, MethodConfig] = {}
+
+VARIANTS: dict[str, MethodConfig] = {**_COMPARED, **ftwa.ROWS}
+TITLES: dict[str, str] = {**ftwa.TITLES}
+
+# The variants of FTWA and their controls; and every method, beside what people do today.
+TABLE2: tuple[str, ...] = tuple(ftwa.ROWS)
+TABLE1: tuple[str, ...] = ("baseline", "baseline-twins", *_COMPARED, "ftwa")
+
+
+def settings_class(name: str) -> type[MethodConfig]:
+    """Return the class of a method's settings.
+
+    Args:
+        name: a row.
+
+    Raises:
+        ConfigError: if there is none of that name; the message gives the nearest.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(unknown_name("method", name, list(VARIANTS)))
+    return type(VARIANTS[name])
+
+
+def method_section(mapping: Mapping[str, object], *, usual: str) -> dict[str, type[MethodConfig]]:
+    """Say which class the section ``method`` of other settings has: that of the row they name.
+
+    Args:
+        mapping: settings with ``name``.
+        usual: the row that is meant where none is named.
+    """
+    return {"method": settings_class(str(mapping.get("name", usual)))}

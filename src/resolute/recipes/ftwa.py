@@ -1,22 +1,14 @@
-"""Recipes of FTWA and its variants: method x data set x flavour."""
+"""Recipes of FTWA and its variants."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from resolute.core.config import unknown_name
-from resolute.core.errors import ConfigError
-from resolute.data.benchmark import DataConfig, benchmark_names
-from resolute.data.config import LoaderConfig
+from resolute.data.benchmark import DataConfig
 from resolute.data.synthetic import SyntheticConfig
-from resolute.engine.config import EvaluationConfig, RunConfig, TrainConfig
+from resolute.engine.config import RunConfig, TrainConfig
 from resolute.methods.config import OptimiserConfig, ScheduleConfig
-from resolute.methods.variants import VARIANTS
+from resolute.methods.settings.ftwa import ROWS
 from resolute.models.config import ModelConfig
-
-# Data sets with one picture per identity and view cannot fill K = 2 [FTWA batches, assumed].
-ONE_PICTURE_PER_VIEW = ("viper",)
-# Benchmarks whose low resolution is real: nothing is degraded, the MLR protocol holds.
-NATIVE_LR = ("caviar",)
+from resolute.recipes.base import start
 
 
 def paper(method: str, data: str) -> RunConfig:
@@ -29,17 +21,7 @@ def paper(method: str, data: str) -> RunConfig:
     Returns:
         The complete settings.
     """
-    base = data.removeprefix("mlr-")
-    return RunConfig(
-        name=method,
-        data=DataConfig(name=data),
-        loader=LoaderConfig(num_instances=1 if base in ONE_PICTURE_PER_VIEW else 2),
-        model=ModelConfig(backbone="resnet50", weights="imagenet"),
-        method=VARIANTS[method],
-        evaluation=EvaluationConfig(
-            protocol="mlr" if data.startswith("mlr-") or base in NATIVE_LR else "market"
-        ),
-    )
+    return replace(start(method, data), model=ModelConfig(backbone="resnet50", weights="imagenet"))
 
 
 def recommended(method: str, data: str) -> RunConfig:
@@ -60,7 +42,7 @@ def recommended(method: str, data: str) -> RunConfig:
     return replace(
         base,
         model=ModelConfig(backbone="osnet_gn_x0_5"),
-        method=replace(base.method, weight_identity=1.0, weight_raft=1.0, label_smoothing=0.1),
+        method=replace(ROWS[method], weight_identity=1.0, weight_raft=1.0, label_smoothing=0.1),
         optimiser=OptimiserConfig(learning_rate=7e-4, pretrained_factor=0.5),
         train=TrainConfig(epochs=12, channels_last=True),
     )
@@ -86,39 +68,10 @@ def quickstart(method: str, data: str = "mlr-synthetic") -> RunConfig:
         ),
         loader=replace(base.loader, erasing=0.0),
         model=ModelConfig(backbone="osnet_x0_25", height=128, width=64),
-        method=replace(base.method, mining="all", label_smoothing=0.0),
+        method=replace(
+            ROWS[method], weight_identity=1.0, weight_raft=1.0, mining="all", label_smoothing=0.0
+        ),
         optimiser=OptimiserConfig(learning_rate=3.5e-3),
         schedule=ScheduleConfig(shape="cosine"),
         train=TrainConfig(epochs=40, threads=2, channels_last=True),
     )
-
-
-FLAVOURS: dict[str, Callable[[str, str], RunConfig]] = {
-    "recommended": recommended,
-    "paper": paper,
-    "quickstart": quickstart,
-}
-
-
-def find_recipe(method: str, data: str, flavour: str = "recommended") -> RunConfig:
-    """Look up a recipe by its three names.
-
-    Args:
-        method: for example ``ftwa``.
-        data: for example ``mlr-viper``.
-        flavour: ``recommended``, ``paper`` or ``quickstart``.
-
-    Returns:
-        The complete settings.
-
-    Raises:
-        ConfigError: if one of the names is unknown; the message gives the nearest.
-    """
-    for kind, name, known in (
-        ("method", method, list(VARIANTS)),
-        ("data set", data, benchmark_names()),
-        ("recipe", flavour, list(FLAVOURS)),
-    ):
-        if name not in known:
-            raise ConfigError(unknown_name(kind, name, known))
-    return FLAVOURS[flavour](method, data)

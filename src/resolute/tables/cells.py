@@ -17,16 +17,16 @@ from resolute.core.errors import ConfigError
 from resolute.data.benchmark import MLR, benchmark_names
 from resolute.engine.config import RunConfig
 from resolute.engine.run import portable, start_of
-from resolute.methods.catalogue import METHODS
-from resolute.methods.variants import VARIANTS
+from resolute.methods.variants import TABLE1, TABLE2, VARIANTS
 from resolute.models.config import ModelConfig
 from resolute.models.pretrained import recognise
-from resolute.recipes.ftwa import NATIVE_LR, find_recipe
+from resolute.recipes.base import NATIVE_LR
+from resolute.recipes.catalogue import find_recipe
 from resolute.tables.settings import FREE, OF_CELL
 
 TABLES: dict[str, tuple[str, ...]] = {
-    "table2": tuple(VARIANTS),  # the variants of the paper and their controls [FTWA table 2]
-    "table1": tuple(METHODS),  # every method [FTWA table 1]
+    "table2": TABLE2,  # the variants of the paper and their controls [FTWA table 2]
+    "table1": TABLE1,  # every method [FTWA table 1]
 }
 
 # What people call a benchmark. Published MLR-CUHK03 splits 1367/100; labelled boxes [assumed].
@@ -42,9 +42,6 @@ FUSIONS = ("hr", "lr", "mean", "weighted", "query_weighted")
 # The start of the kept tables: cells from any other have its name in theirs.
 USUAL_START = "osnet_gn_x0_5_msmt17"
 ONNX_OR_IR = (".onnx", ".xml")
-
-# Settings of a method that change how its weights are matched, not how they are trained.
-_MATCHING = ("fusion", "metric", "constant", "gallery_rates", "flip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,17 +260,9 @@ def trained_row(row: str) -> str:
     """
     if row not in VARIANTS:
         return row
-    same = [name for name in VARIANTS if _training_of(name) == _training_of(row)]
-    plain = [name for name in same if VARIANTS[name] == _training_of(name)]
+    trained = VARIANTS[row].as_trained()
+    plain = [name for name, settings in VARIANTS.items() if settings == trained]
     return row if row in plain or not plain else plain[0]
-
-
-def _training_of(row: str) -> Any:
-    config, usual = VARIANTS[row], type(VARIANTS[row])()
-    kept: dict[str, Any] = {name: getattr(usual, name) for name in _MATCHING}
-    if config.evaluator == "constant":
-        kept["evaluator"] = "learned"  # the means come from the evaluators, which are trained
-    return replace(config, **kept)
 
 
 def _cell(
@@ -286,7 +275,7 @@ def _cell(
 ) -> Cell:
     base = find_recipe(row, data, flavour)
     fusions: dict[str, Any] = {}
-    if getattr(base.method, "spaces", 1) == 2:
+    if base.method.has_two_spaces:
         fusions = {"evaluation.fusions": FUSIONS}
     config = override(base, {**fusions, **asked, **where})
     cell = Cell(

@@ -10,7 +10,7 @@ from resolute.core.config import to_mapping
 from resolute.core.errors import ConfigError
 from resolute.engine.result import Result
 from resolute.methods.variants import TITLES
-from resolute.recipes.ftwa import FLAVOURS, find_recipe
+from resolute.recipes.catalogue import FLAVOURS, find_recipe
 from resolute.tables.settings import FREE, OF_CELL, leaves
 
 _MOST_CHANGES = 4

@@ -1,0 +1,53 @@
+"""Recipes by name: method x data set x flavour."""
+
+from collections.abc import Callable, Mapping
+
+from resolute.core.config import unknown_name
+from resolute.core.errors import ConfigError
+from resolute.data.benchmark import benchmark_names
+from resolute.engine.config import RunConfig
+from resolute.methods.config import MethodConfig
+from resolute.methods.settings.ftwa import FTWAConfig
+from resolute.methods.variants import VARIANTS, settings_class
+from resolute.recipes import ftwa
+
+Recipe = Callable[[str, str], RunConfig]  # (method, data set) -> complete settings
+
+FLAVOURS: dict[str, str] = {
+    "recommended": "a short fine-tuning from a ReID start, on a CPU too",
+    "paper": "as published",
+    "quickstart": "small, drawn data, minutes on two cores",
+}
+
+# One line per method.
+RECIPES: dict[type[MethodConfig], Mapping[str, Recipe]] = {
+    FTWAConfig: {
+        "recommended": ftwa.recommended,
+        "paper": ftwa.paper,
+        "quickstart": ftwa.quickstart,
+    },
+}
+
+
+def find_recipe(method: str, data: str, flavour: str = "recommended") -> RunConfig:
+    """Look up a recipe by its three names.
+
+    Args:
+        method: for example ``ftwa``.
+        data: for example ``mlr-viper``.
+        flavour: ``recommended``, ``paper`` or ``quickstart``.
+
+    Returns:
+        The complete settings.
+
+    Raises:
+        ConfigError: if one of the names is unknown; the message gives the nearest.
+    """
+    for kind, name, known in (
+        ("method", method, list(VARIANTS)),
+        ("data set", data, benchmark_names()),
+        ("recipe", flavour, list(FLAVOURS)),
+    ):
+        if name not in known:
+            raise ConfigError(unknown_name(kind, name, known))
+    return RECIPES[settings_class(method)][flavour](method, data)
