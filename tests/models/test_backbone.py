@@ -57,6 +57,10 @@ def test_parts_make_the_whole(name):
     assert features.shape == (2, backbone.feature_channels, x.shape[2] // 16, x.shape[3] // 16)
     assert embedding.shape == (2, backbone.embedding_dim)
     torch.testing.assert_close(backbone(x), embedding, rtol=0, atol=0)
+    staged = x
+    for stage in backbone.stages():
+        staged = stage(staged)
+    torch.testing.assert_close(staged, features, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", SMALL)

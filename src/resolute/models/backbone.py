@@ -18,8 +18,8 @@ from resolute.models.resnet import ResNet
 class Backbone(Protocol):
     """A network cut in three, so that a method can own the shallow part once per resolution.
 
-    Eight members where the guide asks for five: four facts that heads are sized by, three
-    parts, and the whole.
+    Nine members where the guide asks for five: four facts that heads are sized by, three
+    parts, the stages for methods that look inside, and the whole.
 
     Attributes:
         feature_channels: C of the deep map F.
@@ -38,6 +38,9 @@ class Backbone(Protocol):
 
     def deep(self) -> nn.Module:
         """Return the remaining stages, ending in the map F (N, C, h, w)."""
+
+    def stages(self) -> list[nn.Sequential]:
+        """Return stem and stages one after the other; together they are shallow and deep."""
 
     def pooling(self) -> nn.Module:
         """Return the way from F to v (N, D)."""

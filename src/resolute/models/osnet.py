@@ -72,6 +72,11 @@ class OSNet(nn.Module):
         """Return the remaining stages: (N, C1, H/8, W/8) to the map F (N, C, H/16, W/16)."""
         return self._part("conv3", "conv4", "conv5")
 
+    def stages(self) -> list[nn.Sequential]:
+        """Return stem and the three stages, one after the other: together shallow and deep."""
+        stem = self._part("in_first", "conv1", "maxpool")
+        return [stem, self._part("conv2"), self._part("conv3"), self._part("conv4", "conv5")]
+
     def pooling(self) -> nn.Sequential:
         """Return global pooling and ``fc``: (N, C, h, w) to (N, D)."""
         return nn.Sequential(

@@ -79,6 +79,11 @@ class ResNet(nn.Module):
         """Return the last three stages [FTWA 2.1]: (N, C1, H/4, W/4) to F (N, C, H/16, W/16)."""
         return self._part("layer2", "layer3", "layer4")
 
+    def stages(self) -> list[nn.Sequential]:
+        """Return stem and the four stages, one after the other: together shallow and deep."""
+        stem = self._part("conv1", "bn1", "relu", "maxpool")
+        return [stem, *(self._part(f"layer{number}") for number in range(1, 5))]
+
     def pooling(self) -> nn.Sequential:
         """Return global average pooling [FTWA 2.3]: (N, C, h, w) to (N, C)."""
         return nn.Sequential(OrderedDict(avgpool=self.avgpool, flatten=nn.Flatten(start_dim=1)))
