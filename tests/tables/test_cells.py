@@ -119,11 +119,13 @@ def test_benchmarks_by_their_common_names(data, benchmark):
     assert benchmark_of(data) == benchmark
 
 
-def test_every_registered_method_is_a_row_of_a_table():
-    from resolute.methods.catalogue import METHODS
+def test_every_method_is_in_table1_by_a_row():
+    from resolute.methods.catalogue import BUILDERS, METHODS
+    from resolute.methods.variants import TITLES, VARIANTS
     from resolute.tables.cells import TABLES
 
-    assert set(TABLES["table1"]) | set(TABLES["table2"]) == set(METHODS)
+    assert {type(VARIANTS[row]) for row in TABLES["table1"]} == set(BUILDERS)
+    assert set(TITLES) == set(METHODS) == set(VARIANTS)
 
 
 @pytest.mark.parametrize(
