@@ -29,6 +29,7 @@ CASES = {name: (name, {}) for name in VARIANTS} | {
         "ftwa",
         {"centre_quality": True, "scale_spaces": True, "evaluator_height": True},
     ),
+    "ftwa, balanced": ("ftwa", {"balance_quality": True}),
     "ftwa, adapters": (
         "ftwa",
         {"encoder_lr": "adapter", "weight_distill": 1.0, "resolution_share": 0.25},

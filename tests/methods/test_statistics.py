@@ -9,6 +9,7 @@ from methods.builders import random_batch, random_images, small_method
 
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import ConfigError
+from resolute.methods.ftwa import balanced
 from resolute.methods.settings.ftwa import FTWAConfig
 from resolute.methods.statistics import MOMENTUM, MatchingStatistics
 
@@ -217,3 +218,32 @@ def test_distances_are_tracked_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast.track_distances(vectors, vectors, labels)
     assert torch.equal(plain.distance, cast.distance)
+
+
+def test_balanced_qualities_have_mean_log_ratio_zero_and_no_common_push():
+    hr = draw(6).sigmoid().requires_grad_()
+    lr = draw(6, seed=1).sigmoid()
+    balanced_hr, balanced_lr = balanced(hr, lr)
+    ratios = (balanced_hr / balanced_lr).log()
+    literal = [math.log(a / b) for a, b in zip(hr.tolist(), lr.tolist(), strict=True)]
+    centred = [value - sum(literal) / 6 for value in literal]
+    assert ratios.tolist() == pytest.approx(centred, abs=1e-5)
+    # Multiplying all of w_HR by one number changes nothing: the gradient along it is zero.
+    (ratios**3).sum().backward()
+    assert (hr.grad * hr.detach()).sum().item() == pytest.approx(0, abs=1e-5)
+
+
+def test_balance_keeps_a_biased_evaluator_from_shutting_a_space_out():
+    """Both roles are matched as if their evaluators were fair on average."""
+    method = small_method("ftwa", balance_quality=True)
+    with torch.no_grad():
+        method.space_hr.evaluator.score.bias.fill_(-6.0)
+    for seed in range(60):
+        method.train().losses(random_batch(seed=seed), method.phases[0])
+    found = method.embed(random_images()).quality
+    assert found[:, 0] / found[:, 1] == pytest.approx([1.0] * 4, rel=0.3)
+
+
+def test_balance_needs_an_evaluator():
+    with pytest.raises(ConfigError, match=r"method\.balance_quality: needs an evaluator"):
+        FTWAConfig(evaluator="ones", balance_quality=True)

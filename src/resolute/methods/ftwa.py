@@ -164,6 +164,9 @@ class FTWA(FTWAMatcher):
         ).chunk(2)
         if self.training:
             self._track_quality(quality_hr, quality_lr_syn, quality_hr_syn, quality_lr)
+        if config.balance_quality:
+            quality_hr, quality_lr_syn = balanced(quality_hr, quality_lr_syn)
+            quality_hr_syn, quality_lr = balanced(quality_hr_syn, quality_lr)
 
         smoothing = config.label_smoothing
         vectors_hr, vectors_lr = (
@@ -303,6 +306,20 @@ class FTWA(FTWAMatcher):
         self.quality_mean.lerp_(means.float(), QUALITY_MOMENTUM)  # bf16 under autocast
         if self.statistics is not None:
             self.statistics.track_quality(torch.cat([hr, hr_syn]), torch.cat([lr_syn, lr]))
+
+
+def balanced(quality_hr: Tensor, quality_lr: Tensor) -> tuple[Tensor, Tensor]:
+    """Take t = ln(w_HR / w_LR) less its mean over the batch [ours].
+
+    Args:
+        quality_hr: w_HR of images of one role, shape (P,), > 0.
+        quality_lr: w_LR of the same images, shape (P,), > 0.
+
+    Returns:
+        Both with the mean of t at 0; a push on all t alike has no gradient.
+    """
+    half = (quality_hr.log() - quality_lr.log()).mean() / 2
+    return quality_hr * (-half).exp(), quality_lr * half.exp()
 
 
 def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:

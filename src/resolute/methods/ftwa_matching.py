@@ -224,7 +224,7 @@ class FTWAMatcher(nn.Module):
         quality = torch.stack([quality_hr, quality_lr], dim=1)
         if self.config.evaluator == "constant":
             quality = self.quality_mean[role].expand_as(quality)
-        if self.config.centre_quality and self.statistics is not None:
+        if self.config.is_centred and self.statistics is not None:
             quality = self.statistics.centred(quality, role=role)
         return functional.normalize(vectors, dim=2), quality, norms
 

@@ -57,6 +57,10 @@ class FTWAConfig(MethodConfig):
         evaluator_floor: smallest quality W can give; 0 in the paper recipe [assumed].
         evaluator_detach: stop the gradient from W into v [assumed: off].
         evaluator_height: W also reads the logarithm of the image's native height [ours].
+        balance_quality: in the losses of a step and at matching, t = ln(w_HR / w_LR) less its mean
+            over images of the same role. Equation 5 gives the weight to the easier space, whatever
+            the image, until the other is shut out; balanced, only what tells images apart is
+            rewarded [ours].
         track_matching: keep the running means that the next two fields read, so that one model can
             be matched with and without them; either of the two keeps them as well [ours].
         centre_quality: at matching, t = ln(w_HR / w_LR) less its mean over training images of the
@@ -98,6 +102,7 @@ class FTWAConfig(MethodConfig):
     evaluator_floor: float = 0.0
     evaluator_detach: bool = False
     evaluator_height: bool = False
+    balance_quality: bool = False
     track_matching: bool = False
     centre_quality: bool = False
     scale_spaces: bool = False
@@ -149,7 +154,12 @@ class FTWAConfig(MethodConfig):
     @property
     def has_statistics(self) -> bool:
         """Whether training keeps running means for matching."""
-        return self.track_matching or self.centre_quality or self.scale_spaces
+        return self.track_matching or self.is_centred or self.scale_spaces
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether matching takes t less its mean per role."""
+        return self.balance_quality or self.centre_quality
 
     @property
     def has_teaching(self) -> bool:
@@ -181,9 +191,17 @@ class FTWAConfig(MethodConfig):
             )
 
     def _check_matching(self) -> None:
-        for name in ("track_matching", "centre_quality", "scale_spaces", "evaluator_height"):
+        for name in (
+            "track_matching",
+            "centre_quality",
+            "scale_spaces",
+            "evaluator_height",
+            "balance_quality",
+        ):
             if getattr(self, name) and self.spaces == 1:
                 raise ConfigError(f"method.{name}: needs two spaces")
+        if self.balance_quality and self.evaluator == "ones":
+            raise ConfigError("method.balance_quality: needs an evaluator, not 'ones'")
         for name in ("centre_quality", "evaluator_height"):
             if getattr(self, name) and self.evaluator != "learned":
                 raise ConfigError(f"method.{name}: needs the evaluator 'learned'")
