@@ -247,3 +247,36 @@ def test_balance_keeps_a_biased_evaluator_from_shutting_a_space_out():
 def test_balance_needs_an_evaluator():
     with pytest.raises(ConfigError, match=r"method\.balance_quality: needs an evaluator"):
         FTWAConfig(evaluator="ones", balance_quality=True)
+
+
+def test_watching_evaluators_leave_the_network_alone():
+    """The network's gradient is that of FTWA_R; the evaluators' is that of equations 5 and 7."""
+
+    def gradients(method):
+        phase = method.phases[0]
+        losses = method.train().losses(random_batch(), phase)
+        torch.stack([*losses.values()]).sum().backward()
+        return losses, {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+
+    watching = with_opinions(small_method("ftwa", evaluator_watches=True))
+    plain = small_method("ftwa_r")
+    plain.load_state_dict(
+        {n: t for n, t in watching.state_dict().items() if n in plain.state_dict()}
+    )
+    losses, found = gradients(watching)
+    _, expected = gradients(plain)
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=1e-7), name
+    whole = with_opinions(small_method("ftwa", evaluator_detach=True))
+    weighted, theirs = gradients(whole)
+    assert losses["quality"].item() == pytest.approx(
+        (weighted["identity"] + weighted["triplet"]).item(), rel=1e-5
+    )
+    for name in theirs:
+        if ".evaluator." in name:
+            assert torch.allclose(found[name], theirs[name], atol=1e-7), name
+
+
+def test_watching_needs_an_evaluator():
+    with pytest.raises(ConfigError, match=r"method\.evaluator_watches: needs an evaluator"):
+        FTWAConfig(evaluator="ones", evaluator_watches=True)

@@ -18,7 +18,7 @@ v* (ours)               ``targets``: the teacher's embeddings of the HR images
 Letters: P pairs of a HR and a LR image, N images, S spaces, D embedding, C, h, w feature map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -114,8 +114,9 @@ class FTWA(FTWAMatcher):
             phase: ``main``; or ``resolution``, which reads no label.
 
         Returns:
-            ``identity``, ``triplet`` and, with two spaces, ``raft``: scalars. ``distill`` and
-            ``transfer`` where they have a weight; these two alone in ``resolution``.
+            ``identity``, ``triplet`` and, with two spaces, ``raft``: scalars. ``quality`` where the
+            evaluators watch, ``distill`` and ``transfer`` where they have a weight; these two
+            alone in ``resolution``.
 
         Raises:
             ConfigError: if the method was loaded to embed and has lost its teacher.
@@ -182,19 +183,41 @@ class FTWA(FTWAMatcher):
         identity_lr, identity_lr_syn = identity_terms(
             self.space_lr.classifier(vectors_lr), labels, smoothing=smoothing
         ).chunk(2)
-        identity = pair_weighted_mean(  # [FTWA eq. 5]
-            identity_hr, identity_lr_syn, quality_hr, quality_lr_syn
-        ) + pair_weighted_mean(identity_lr, identity_hr_syn, quality_lr, quality_hr_syn)
-
-        triplet = self_weighted_triplet_loss(  # [FTWA eq. 7]
+        identity = (identity_hr, identity_hr_syn, identity_lr, identity_lr_syn)
+        triplet = (
             self._pair_terms(embeddings_hr, labels, batch.sources_hr, batch.sources_lr),
             self._pair_terms(embeddings_lr, labels, batch.sources_lr, batch.sources_hr),
-            quality_hr * quality_hr_syn,
-            quality_lr * quality_lr_syn,
         )
+        quality = (quality_hr, quality_hr_syn, quality_lr, quality_lr_syn)
+        if not config.evaluator_watches:
+            return self._weighted(identity, triplet, quality)
+        watched = self._weighted(_detached(identity), _detached(triplet), quality)
+        alike = tuple(torch.ones_like(weight) for weight in quality)
+        return self._weighted(identity, triplet, alike) | {
+            "quality": torch.stack([*watched.values()]).sum()
+        }
+
+    def _weighted(
+        self, identity: Sequence[Tensor], triplet: Sequence[Tensor], quality: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Weigh the terms of a step by the qualities [FTWA eq. 5, 7].
+
+        Args:
+            identity: terms of v_HR, v'_HR, v_LR, v'_LR, each of shape (P,).
+            triplet: terms of the HR and of the LR space, each of shape (P,).
+            quality: w_HR, w'_HR, w_LR, w'_LR, each of shape (P,).
+
+        Returns:
+            ``identity`` and ``triplet``: scalars, times their lambda.
+        """
+        of_hr, of_hr_syn, of_lr, of_lr_syn = identity
+        w_hr, w_hr_syn, w_lr, w_lr_syn = quality
+        pairs_hr = pair_weighted_mean(of_hr, of_lr_syn, w_hr, w_lr_syn)
+        pairs_lr = pair_weighted_mean(of_lr, of_hr_syn, w_lr, w_hr_syn)
+        weighted = self_weighted_triplet_loss(*triplet, w_hr * w_hr_syn, w_lr * w_lr_syn)
         return {
-            "identity": config.weight_identity * identity,
-            "triplet": config.weight_triplet * triplet,
+            "identity": self.config.weight_identity * (pairs_hr + pairs_lr),
+            "triplet": self.config.weight_triplet * weighted,
         }
 
     def _pair_terms(
@@ -306,6 +329,10 @@ class FTWA(FTWAMatcher):
         self.quality_mean.lerp_(means.float(), QUALITY_MOMENTUM)  # bf16 under autocast
         if self.statistics is not None:
             self.statistics.track_quality(torch.cat([hr, hr_syn]), torch.cat([lr_syn, lr]))
+
+
+def _detached(terms: Sequence[Tensor]) -> list[Tensor]:
+    return [term.detach() for term in terms]
 
 
 def balanced(quality_hr: Tensor, quality_lr: Tensor) -> tuple[Tensor, Tensor]:

@@ -262,7 +262,7 @@ def _build_space(network: TwoStream, config: FTWAConfig, num_identities: int) ->
         )
         if has_evaluator
         else None,
-        is_evaluator_detached=config.evaluator_detach,
+        is_evaluator_detached=config.evaluator_detach or config.evaluator_watches,
     )
 
 

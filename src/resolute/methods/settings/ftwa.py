@@ -56,6 +56,9 @@ class FTWAConfig(MethodConfig):
         evaluator_hidden: hidden units of W [assumed].
         evaluator_floor: smallest quality W can give; 0 in the paper recipe [assumed].
         evaluator_detach: stop the gradient from W into v [assumed: off].
+        evaluator_watches: the network learns as in FTWA_R, every quality 1, and W learns beside it, from
+            equations 5 and 7 with all but itself detached: a term `quality` of its own. Otherwise
+            the weights take the gradient from the harder vector, which needs it [ours].
         evaluator_height: W also reads the logarithm of the image's native height [ours].
         balance_quality: in the losses of a step and at matching, t = ln(w_HR / w_LR) less its mean
             over images of the same role. Equation 5 gives the weight to the easier space, whatever
@@ -101,6 +104,7 @@ class FTWAConfig(MethodConfig):
     evaluator_hidden: int = 128
     evaluator_floor: float = 0.0
     evaluator_detach: bool = False
+    evaluator_watches: bool = False
     evaluator_height: bool = False
     balance_quality: bool = False
     track_matching: bool = False
@@ -197,11 +201,13 @@ class FTWAConfig(MethodConfig):
             "scale_spaces",
             "evaluator_height",
             "balance_quality",
+            "evaluator_watches",
         ):
             if getattr(self, name) and self.spaces == 1:
                 raise ConfigError(f"method.{name}: needs two spaces")
-        if self.balance_quality and self.evaluator == "ones":
-            raise ConfigError("method.balance_quality: needs an evaluator, not 'ones'")
+        for name in ("balance_quality", "evaluator_watches"):
+            if getattr(self, name) and self.evaluator == "ones":
+                raise ConfigError(f"method.{name}: needs an evaluator, not 'ones'")
         for name in ("centre_quality", "evaluator_height"):
             if getattr(self, name) and self.evaluator != "learned":
                 raise ConfigError(f"method.{name}: needs the evaluator 'learned'")
