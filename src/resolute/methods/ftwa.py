@@ -214,7 +214,8 @@ class FTWA(FTWAMatcher):
         w_hr, w_hr_syn, w_lr, w_lr_syn = quality
         pairs_hr = pair_weighted_mean(of_hr, of_lr_syn, w_hr, w_lr_syn)
         pairs_lr = pair_weighted_mean(of_lr, of_hr_syn, w_lr, w_hr_syn)
-        weighted = self_weighted_triplet_loss(*triplet, w_hr * w_hr_syn, w_lr * w_lr_syn)
+        terms_hr, terms_lr = triplet
+        weighted = self_weighted_triplet_loss(terms_hr, terms_lr, w_hr * w_hr_syn, w_lr * w_lr_syn)
         return {
             "identity": self.config.weight_identity * (pairs_hr + pairs_lr),
             "triplet": self.config.weight_triplet * weighted,

@@ -56,9 +56,9 @@ class FTWAConfig(MethodConfig):
         evaluator_hidden: hidden units of W [assumed].
         evaluator_floor: smallest quality W can give; 0 in the paper recipe [assumed].
         evaluator_detach: stop the gradient from W into v [assumed: off].
-        evaluator_watches: the network learns as in FTWA_R, every quality 1, and W learns beside it, from
-            equations 5 and 7 with all but itself detached: a term `quality` of its own. Otherwise
-            the weights take the gradient from the harder vector, which needs it [ours].
+        evaluator_watches: the network learns as in FTWA_R, every quality 1, and W learns beside it,
+            from equations 5 and 7 with all but itself detached: a term `quality` of its own.
+            Otherwise the weights take the gradient from the harder vector, which needs it [ours].
         evaluator_height: W also reads the logarithm of the image's native height [ours].
         balance_quality: in the losses of a step and at matching, t = ln(w_HR / w_LR) less its mean
             over images of the same role. Equation 5 gives the weight to the easier space, whatever
