@@ -193,8 +193,8 @@ def test_errors_come_before_the_first_block():
         distance_rows(draw(1, 3, constant=2), draw(2, 3, constant=2), fusion="constant")
     with pytest.raises(ShapeError, match=r"\(3, 2, 5\) and \(4, 2, 6\)"):
         distance_rows(query, draw(2, 4, dim=6))
-    with pytest.raises(ShapeError, match="equal S of 1 or 2"):
-        distance_rows(draw(1, 3, streams=3), draw(2, 4, streams=3))
+    with pytest.raises(ShapeError, match="equal S of at least 1"):
+        distance_rows(draw(1, 3, streams=3), draw(2, 4))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -233,3 +233,41 @@ def test_an_image_without_any_trust_is_named(fusion):
     with pytest.raises(ProtocolError, match="image 1 has quality 0 in every stream"):
         distance_rows(query, draw(2, 4), fusion=fusion)
     assert np.isfinite(distance_matrix(query, draw(2, 4), fusion="mean")).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("fusion", ["weighted", "query_weighted", "mean"])
+@pytest.mark.parametrize("chunk_bytes", [1, 2**27])
+def test_more_than_two_streams_by_loop(fusion, metric, chunk_bytes):
+    query, gallery = draw(1, 4, streams=3, unit=False), draw(2, 6, streams=3, unit=False)
+    blocks = distance_rows(query, gallery, fusion=fusion, metric=metric, chunk_bytes=chunk_bytes)
+    found = np.concatenate([block for _, block in blocks])
+    for i in range(4):
+        for j in range(6):
+            total = weights = 0.0
+            for s in range(3):
+                apart = math.dist(query.vectors[i, s].tolist(), gallery.vectors[j, s].tolist())
+                weight = {
+                    "weighted": float(query.quality[i, s]) * float(gallery.quality[j, s]),
+                    "query_weighted": float(query.quality[i, s]),
+                    "mean": 1.0,
+                }[fusion]
+                total += weight * (apart**2 if metric == "sqeuclidean" else apart)
+                weights += weight
+            assert found[i, j] == pytest.approx(total / weights, rel=1e-4)
+
+
+def test_more_than_two_streams_have_no_hr_space():
+    three = draw(1, 2, streams=3)
+    for fusion in ("hr", "lr", "constant"):
+        with pytest.raises(ConfigError, match="needs a HR and a LR space, got 3 streams"):
+            distance_matrix(three, three, fusion=fusion)
+
+
+def test_more_than_two_streams_need_one_that_both_trust():
+    query, gallery = draw(1, 2, streams=3), draw(2, 2, streams=3)
+    query.quality[1] = [1, 0, 1]
+    gallery.quality[0] = [0, 1, 0]
+    with pytest.raises(ProtocolError, match="query image 1 and gallery image 0 trust no stream"):
+        distance_matrix(query, gallery)
+    assert np.isfinite(distance_matrix(query, gallery, fusion="mean")).all()

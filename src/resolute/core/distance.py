@@ -15,6 +15,7 @@ from resolute.core.types import Embedding
 
 FUSIONS = ("hr", "lr", "mean", "weighted", "query_weighted", "constant", "fused")
 METRICS = ("sqeuclidean", "euclidean")
+_OF_TWO = ("hr", "lr", "constant")
 
 CHUNK_BYTES = 2**27  # 128 MiB: enough rows for a fast matrix product at 80,000 gallery images
 
@@ -35,7 +36,8 @@ def distance_rows(
     (a d_hr + b d_lr) / (a + b) [assumed: mirrors FTWA eq. 7]. ``query_weighted`` takes
     a = w_hr(q), b = w_lr(q); ``mean`` a = b; ``constant`` a = c, b = 1 - c; ``hr`` and ``lr`` use
     one stream; ``fused`` is the distance of the single vectors of :func:`fused_vectors` [ours].
-    Embeddings with one stream have one distance, whatever the fusion.
+    Embeddings with one stream have one distance, whatever the fusion. With more than two, the
+    first three are sums over all streams in the same way, and `hr`, `lr` and `constant` mean nothing.
 
     Args:
         query: embeddings of Q images.
@@ -49,17 +51,23 @@ def distance_rows(
         arrays are fresh: they may be kept or changed. Everything is checked before the first.
 
     Raises:
-        ConfigError: if fusion or metric is unknown, or left open where the two sides differ.
-        ShapeError: if the sides differ in S or D, or S is neither 1 nor 2.
+        ConfigError: if fusion or metric is unknown, left open where the two sides differ, or made
+            for two spaces where there are more streams.
+        ShapeError: if the sides differ in S or D.
         ProtocolError: if vectors are not finite, quality is negative or not finite, or two images
             have no stream that both trust (a + b = 0).
     """
     fusion = _agreed("fusion", fusion, query.fusion, gallery.fusion, FUSIONS)
     metric = _agreed("metric", metric, query.metric, gallery.metric, METRICS)
-    if query.vectors.shape[1:] != gallery.vectors.shape[1:] or query.vectors.shape[1] not in (1, 2):
+    if query.vectors.shape[1:] != gallery.vectors.shape[1:] or query.vectors.shape[1] == 0:
         raise ShapeError(
-            "distance: expected query and gallery vectors (N, S, D) with equal S of 1 or 2 and "
+            "distance: expected query and gallery vectors (N, S, D) with equal S of at least 1 and "
             f"equal D, got {query.vectors.shape} and {gallery.vectors.shape}"
+        )
+    if query.vectors.shape[1] > 2 and fusion in _OF_TWO:
+        raise ConfigError(
+            f"fusion {fusion}: needs a HR and a LR space, got {query.vectors.shape[1]} streams; "
+            "use weighted, query_weighted or mean"
         )
     _check_values("query", query)
     _check_values("gallery", gallery)
@@ -123,13 +131,13 @@ def fused_vectors(embedding: Embedding) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What one block of rows needs: one or two streams and how they join.
+    """What one block of rows needs: its streams and how they join.
 
     Attributes:
         query: vectors per stream, each (Q, D).
         gallery: vectors per stream, each (G, D).
-        query_weights: weight of both streams per query, (Q, 2); unused with one stream.
-        gallery_weights: the same per gallery image, (G, 2); None when only the query decides.
+        query_weights: weight of every stream per query, (Q, S); unused with one stream.
+        gallery_weights: the same per gallery image, (G, S); None when only the query decides.
     """
 
     query: tuple[Floats, ...]
@@ -154,9 +162,10 @@ def _plan(query: Embedding, gallery: Embedding, fusion: str) -> _Plan:
             query_weights=no_weights,
         )
     query_weights, gallery_weights = _weights(query, gallery, fusion)
+    streams = range(query.vectors.shape[1])
     return _Plan(
-        query=(query.vectors[:, 0], query.vectors[:, 1]),
-        gallery=(gallery.vectors[:, 0], gallery.vectors[:, 1]),
+        query=tuple(query.vectors[:, s] for s in streams),
+        gallery=tuple(gallery.vectors[:, s] for s in streams),
         query_weights=query_weights,
         gallery_weights=gallery_weights,
     )
@@ -170,7 +179,8 @@ def _weights(query: Embedding, gallery: Embedding, fusion: str) -> tuple[Floats,
         return query_weights, gallery_weights
     if fusion == "query_weighted":
         return _relative_quality("query", query), None
-    share = 0.5
+    num_streams = query.vectors.shape[1]
+    share = 1 / num_streams
     if fusion == "constant":
         share = query.constant
         if share != gallery.constant or not 0 <= share <= 1:
@@ -178,13 +188,16 @@ def _weights(query: Embedding, gallery: Embedding, fusion: str) -> tuple[Floats,
                 "constant: expected one share of the hr stream in 0..1, got "
                 f"{query.constant} (query) and {gallery.constant} (gallery)"
             )
+    if num_streams > 2:
+        return np.full((len(query), num_streams), share, dtype=np.float32), None
     return np.tile(np.array([share, 1 - share], dtype=np.float32), (len(query), 1)), None
 
 
 def _rows(plan: _Plan, metric: str, chunk_bytes: int) -> Iterator[tuple[slice, Floats]]:
     num_query, num_gallery = len(plan.query[0]), len(plan.gallery[0])
     num_streams = len(plan.query)
-    num_buffers = 2 * num_streams  # one per stream, and for two streams shares and their divisor
+    # One per stream, and where there are two shares and their divisor; more streams take turns.
+    num_buffers = 2 * min(num_streams, 2)
     step = max(1, chunk_bytes // max(1, 4 * num_gallery * num_buffers))
     scratch = np.empty((num_buffers - 1, min(step, num_query), num_gallery), dtype=np.float32)
     norms = [np.einsum("nd,nd->n", v, v) for v in plan.gallery]
@@ -192,7 +205,10 @@ def _rows(plan: _Plan, metric: str, chunk_bytes: int) -> Iterator[tuple[slice, F
         rows = slice(start, min(start + step, num_query))
         spare = scratch[:, : rows.stop - rows.start]  # (buffers, rows, G)
         block = np.empty_like(spare[0])
-        _stream_block(plan.query[0][rows], plan.gallery[0], norms[0], metric, block)
+        if num_streams > 2:
+            _many_streams(plan, rows, norms, metric, block, spare)
+        else:
+            _stream_block(plan.query[0][rows], plan.gallery[0], norms[0], metric, block)
         if num_streams == 2:
             _stream_block(plan.query[1][rows], plan.gallery[1], norms[1], metric, spare[0])
             share = _share_of_hr(plan.query_weights[rows], plan.gallery_weights, spare[1:])
@@ -200,6 +216,25 @@ def _rows(plan: _Plan, metric: str, chunk_bytes: int) -> Iterator[tuple[slice, F
             block *= share
             block += spare[0]  # d_lr + share (d_hr - d_lr)
         yield rows, block
+
+
+def _many_streams(
+    plan: _Plan, rows: slice, norms: list[Floats], metric: str, out: Floats, spare: Floats
+) -> None:
+    """Join more than two streams: the sum of weighted distances over that of the weights."""
+    of_query, of_gallery = plan.query_weights[rows], plan.gallery_weights
+    out.fill(0)
+    for stream, vectors in enumerate(plan.query):
+        distances = spare[0]
+        _stream_block(vectors[rows], plan.gallery[stream], norms[stream], metric, distances)
+        distances *= of_query[:, stream : stream + 1]
+        if of_gallery is not None:
+            distances *= of_gallery[:, stream]
+        out += distances
+    if of_gallery is None:
+        out /= of_query.sum(axis=1, keepdims=True)
+    else:
+        out /= np.matmul(of_query, of_gallery.T, out=spare[1])
 
 
 def _stream_block(
@@ -267,6 +302,18 @@ def _relative_quality(name: str, embedding: Embedding) -> Floats:
 
 
 def _check_common_trust(query_weights: Floats, gallery_weights: Floats) -> None:
+    if query_weights.shape[1] > 2:
+        # Few patterns of trusted streams stand for many images.
+        of_query, first_query = np.unique(query_weights > 0, axis=0, return_index=True)
+        of_gallery, first_gallery = np.unique(gallery_weights > 0, axis=0, return_index=True)
+        apart = np.argwhere(~(of_query[:, None] & of_gallery).any(axis=2))
+        if len(apart):
+            raise ProtocolError(
+                f"query image {first_query[apart[0, 0]]} and gallery image "
+                f"{first_gallery[apart[0, 1]]} trust no stream in common: their weighted distance "
+                "is undefined; use the fusion 'mean' or a quality floor above 0"
+            )
+        return
     for stream, name in enumerate(("hr", "lr")):
         queries = np.flatnonzero(query_weights[:, 1 - stream] == 0)
         others = np.flatnonzero(gallery_weights[:, stream] == 0)
