@@ -26,8 +26,8 @@ from resolute.core.types import Embedding, InputSpec
 from resolute.data.benchmark import open_split
 from resolute.data.degrade import to_input
 from resolute.engine.config import RunConfig
+from resolute.engine.provenance import portable, start_of
 from resolute.engine.result import Result
-from resolute.engine.run import portable, start_of
 from resolute.engine.score import all_versions, score_split
 from resolute.methods.contract import Method
 from resolute.methods.variants import VARIANTS

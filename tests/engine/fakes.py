@@ -1,6 +1,6 @@
-"""A tiny method with batch norm and dropout, a tiny GAN, a tiny loader, and a script that trains.
+"""A tiny method with batch norm and dropout, tiny GANs, a tiny loader, and a script that trains.
 
-``python fakes.py RUN_DIR [name=value ...]`` trains the tiny method in a process of its own: tests
+``python fakes.py RUN_DIR [name=value ...]`` trains a tiny method in a process of its own: tests
 kill it, interrupt it, or start two of it.
 """
 
@@ -110,8 +110,63 @@ class TinyGan(nn.Module):
             "made": functional.softplus(false).mean(),
         }
 
+    def pictures(self, batch):
+        return {"LR": batch.images_lr, "made": self.generator(batch.images_lr)}
+
     def embed(self, images):
         raise NotImplementedError
+
+
+class TinyAdversarial(TinyGan):
+    """An identity network all along; a generator on pixels alone, then against a discriminator.
+
+    Three optimisers of three kinds are at work at a time, and the generator's weights go from one
+    phase to another.
+    """
+
+    def __init__(self):
+        super().__init__()
+        adam = OptimiserConfig(learning_rate=0.01, beta1=0.5, clip_norm=1.0)
+        even = ScheduleConfig(warmup=0.0)
+        self.phases = (
+            Phase(name="pixels", optimiser=OptimiserConfig(), schedule=even, last=0.5),
+            Phase(name="generator", optimiser=adam, schedule=even, first=0.5),
+            Phase(
+                name="discriminator", optimiser=adam, schedule=even, first=0.5, updates_per_step=2
+            ),
+            Phase(
+                name="identity",
+                optimiser=OptimiserConfig(name="sgd", learning_rate=0.01),
+                schedule=ScheduleConfig(shape="cosine"),
+            ),
+        )
+        with Streams(1).torch_default(Stream.INITIALISATION):
+            self.identity = nn.Sequential(
+                nn.Conv2d(3, 4, 3, stride=2, bias=False),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+                nn.Dropout(0.2),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(4, NUM_IDENTITIES, bias=False),
+            )
+
+    def parameter_groups(self, phase):
+        part = "generator" if phase.name == "pixels" else phase.name
+        named = getattr(self, part).named_parameters(prefix=part)
+        return grouped(named, phase.optimiser, pretrained=frozenset())
+
+    def losses(self, batch, phase):
+        if phase.name == "identity":
+            made = self.generator(batch.images_lr).detach()
+            logits = self.identity(torch.cat([batch.images_hr, made]))
+            return {"cross_entropy": functional.cross_entropy(logits, batch.labels.repeat(2))}
+        if phase.name == "pixels":
+            return {"distance": (self.generator(batch.images_lr) - batch.images_hr).abs().mean()}
+        return super().losses(batch, phase)
+
+
+METHODS = {"tiny": TinyMethod, "gan": TinyGan, "adversarial": TinyAdversarial}
 
 
 class TinyLoader:
@@ -199,6 +254,7 @@ def main(arguments):
         numbers = {name: int(values[name]) for name in ("epochs", "threads") if name in values}
         method, _ = run(
             run_dir,
+            method=METHODS[values.get("method", "tiny")](),
             loader=loader,
             world=world,
             resume=values.get("resume", "no"),

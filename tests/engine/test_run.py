@@ -17,8 +17,10 @@ from resolute.engine.result import Result
 from resolute.engine.run import train
 from resolute.engine.score import evaluate
 from resolute.inference.load import load
+from resolute.methods.catalogue import METHODS
 from resolute.models.backbone import build_backbone
 from resolute.models.config import ModelConfig
+from resolute.report.exhibit import Asked, exhibit
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,8 @@ def test_scores_carry_their_provenance_and_survive_the_file(trained):
     assert result.split_digest == open_split(config.data).digest()
     assert result.start["name"] == "random"
     assert result.training["steps"] == 6
+    assert result.training["parameters"] == result.num_parameters
+    assert result.notes == ()
     assert {"torch", "pillow", "numpy", "resolute"} <= set(result.versions)
     assert Result.read(folder / "result.json") == result
     assert evaluate(folder) == result
@@ -128,6 +132,36 @@ def test_damaged_model_file(trained, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(broken)
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         load(tmp_path)
+
+
+def test_what_a_method_says_of_itself_goes_where_its_scores_go(tmp_path, monkeypatch):
+    note = "perceptual terms off: no VGG-19 weights given"
+    build = METHODS["baseline"]
+
+    def noted(blueprint, *, streams):
+        method, start = build(blueprint, streams=streams)
+        method.notes = (note,)
+        method.critic = torch.nn.Linear(1, 2)  # trains, and stays out of the model file
+        method.training_only = ("critic",)
+        losses = method.losses
+        method.losses = lambda batch, phase: {
+            **losses(batch, phase),
+            "critic": method.critic(torch.ones(1, 1)).square().sum(),
+        }
+        return method, start
+
+    monkeypatch.setitem(METHODS, "baseline", noted)
+    config = small_config("baseline", cache=tmp_path / "cache", train__epochs=1)
+    train(config, tmp_path / "run")
+    monkeypatch.setitem(METHODS, "baseline", build)  # what the file says stays
+    assert note in (tmp_path / "run" / "model_card.md").read_text()
+    result = evaluate(tmp_path / "run")
+    assert result.notes == (note,)
+    assert Result.read(tmp_path / "run" / "result.json") == result
+    assert f"- {note}\n" in (tmp_path / "run" / "model_card.md").read_text()
+    assert result.training["parameters"] == result.num_parameters + 4
+    shown = exhibit(tmp_path / "run", overrides={}, asked=Asked(num_queries=1, top=2))
+    assert note in shown.notes
 
 
 def test_converted_weights_score_without_training(tmp_path):

@@ -9,14 +9,39 @@ from resolute.core.rng import Stream, Streams
 from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.config import OptimiserConfig, ScheduleConfig
+from resolute.methods.settings.cad_net import CADNetConfig
+from resolute.methods.settings.csr_gan import CSRGANConfig
 from resolute.methods.settings.ftwa import FTWAConfig
+from resolute.methods.settings.plain_sr import PlainSRConfig
+from resolute.methods.settings.rain import RAINConfig
+from resolute.methods.settings.rife import RIFEConfig
+from resolute.methods.settings.sing import SINGConfig
 from resolute.methods.variants import VARIANTS
 from resolute.models.config import ModelConfig
 
 HEIGHT, WIDTH = 64, 32
 
 # What makes a method small enough for tests, by the class of its settings.
-SMALL = {FTWAConfig: {"raft_width": 16, "raft_blocks": 1}}
+SMALL = {
+    FTWAConfig: {"raft_width": 16, "raft_blocks": 1},
+    PlainSRConfig: {"width": 8, "num_blocks": 1},
+    SINGConfig: {"widths": (4, 4), "restoration_reduction": "mean"},
+    CSRGANConfig: {
+        "chain_height": 0,
+        "chain_width": 0,
+        "generator_width": 8,
+        "generator_blocks": 1,
+        "discriminator_width": 4,
+    },
+    RIFEConfig: {"ffsr_width": 8},
+    RAINConfig: {"decoder_widths": (16, 8, 8), "decoder_convs": 1, "discriminator_width": 4},
+    CADNetConfig: {
+        "decoder_widths": (16, 8, 8),
+        "decoder_convs": 1,
+        "feature_width": 4,
+        "image_width": 4,
+    },
+}
 
 # Every row of Table 2 as it is, and sets of options that are off in all of them.
 CASES = {name: (name, {}) for name in VARIANTS} | {
@@ -30,12 +55,29 @@ CASES = {name: (name, {}) for name in VARIANTS} | {
         {"centre_quality": True, "scale_spaces": True, "evaluator_height": True},
     ),
     "ftwa, balanced": ("ftwa", {"balance_quality": True}),
+    "ftwa, watched": ("ftwa", {"evaluator_watches": True}),
     "ftwa, adapters": (
         "ftwa",
         {"encoder_lr": "adapter", "weight_distill": 1.0, "resolution_share": 0.25},
     ),
     "ftwa_b-twins, adapters": ("ftwa_b-twins", {"encoder_lr": "adapter", "adapter_rank": 0}),
     "ftwa, generalised mean": ("ftwa", {"pooling": "gem"}),
+    "sing, published network": ("sing", {"identity_network": "dgd", "normalise": True}),
+    "sing, restoration first": (
+        "sing",
+        {"restoration_share": 0.25, "factors": (3.0,), "padding": True, "normalise": True},
+    ),
+    "sing, one vector": ("sing", {"matching": "vectors", "lr_route": "nearest", "factors": (3.0,)}),
+    "csr-gan, spread": (
+        "csr-gan",
+        {"entries": "spread", "native_lr": False, "generator_residual": True},
+    ),
+    "rife-ffsr, published": (
+        "rife-ffsr",
+        {"normalised": False, "mask_rows_twice": True, "ffsr_zero_tail": True},
+    ),
+    "rain, few labels": ("rain", {"labelled": 0.6}),
+    "cad-net, no adversaries": ("cad-net", {"weight_feature": 0.0, "weight_image": 0.0}),
     "baseline-twins, taught": (
         "baseline-twins",
         {"weight_distill": 1.0, "teacher": "start", "resolution_share": 0.25},

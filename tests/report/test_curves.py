@@ -41,6 +41,13 @@ def test_phases_are_told_apart(tmp_path):
     assert set(write(tmp_path, row(1, a=1), row(1, phase="critic", a=2))) == {"main/a", "critic/a"}
 
 
+def test_updates_of_one_step_are_one_point(tmp_path):
+    lines = [row(step, a=value) for step, value in ((1, 1), (1, 3), (2, 5), (3, 7), (3, 8))]
+    curve = write(tmp_path, *lines)["a"]
+    assert curve.steps.tolist() == [1, 2, 3]
+    assert curve.values.tolist() == [2, 5, 7.5]
+
+
 def test_no_file_no_curves(tmp_path):
     assert read_curves(tmp_path) == {}
     assert write(tmp_path) == {}

@@ -12,6 +12,7 @@ from resolute.core.distance import distance_matrix
 from resolute.core.rng import Streams
 from resolute.evaluation.protocol import PROTOCOLS
 from resolute.report.draw import draw_strip, strip_name, thumbnail, write_strips
+from resolute.report.exhibit import _qualities
 from resolute.report.strips import make_strip
 from resolute.report.survey import survey
 
@@ -45,6 +46,15 @@ def test_a_strip_is_what_the_distances_say(found):
         assert strip.query.size == strip.query.pixels.shape[:2]
     assert True in has_later
     assert False in has_later
+
+
+def test_three_streams_have_no_share_of_two_spaces(found):
+    query, gallery = sides(3, streams=3)
+    strip = make_strip(query, gallery, found[2], 0)  # whatever was found: it is drawn
+    assert strip.query.quality is None
+    assert {hit.share for hit in strip.hits} == {None}
+    assert _qualities(query, gallery) is None
+    assert draw_strip(strip).width > 0
 
 
 def test_files_stay_in_the_folder_whatever_the_key(found, tmp_path):

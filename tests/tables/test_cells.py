@@ -7,7 +7,7 @@ import torch
 from methods.builders import random_batch, small_method
 
 from resolute.core.errors import ConfigError
-from resolute.methods.variants import VARIANTS
+from resolute.methods.variants import TABLE2, VARIANTS
 from resolute.tables.cells import FUSIONS, benchmark_of, plan, trained_row
 
 START = "weights/osnet_gn_x0_5_msmt17.safetensors"
@@ -50,9 +50,9 @@ def test_where_files_stand_and_how_a_setting_is_spelled_change_no_name():
 
 def test_cells_of_one_trial_stand_together_and_behind_what_they_score():
     cells = plan("table2", "viper", trials=[0, 1], seeds=[0, 1])
-    assert [(c.seed, c.trial) for c in cells[:: len(VARIANTS)]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    rows = [cell.row for cell in cells[: len(VARIANTS)]]
-    assert sorted(rows) == sorted(VARIANTS)
+    assert [(c.seed, c.trial) for c in cells[:: len(TABLE2)]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    rows = [cell.row for cell in cells[: len(TABLE2)]]
+    assert sorted(rows) == sorted(TABLE2)
     assert rows.index("ftwa") < rows.index("ftwa-const")
     fusions = {cell.row: cell.config.evaluation.fusions for cell in cells}
     assert fusions["ftwa"] == FUSIONS
@@ -117,6 +117,12 @@ def test_the_command_names_no_folder_of_this_machine():
 )
 def test_benchmarks_by_their_common_names(data, benchmark):
     assert benchmark_of(data) == benchmark
+
+
+def test_rows_outside_the_table_can_be_asked_for():
+    rows = [cell.row for cell in plan("table1", "viper", rows=["rain", "rain-no-adv"])]
+    assert rows == ["rain", "rain-no-adv"]
+    assert "--rows rain-no-adv" in plan("table1", "viper", rows=["rain-no-adv"])[0].command
 
 
 def test_every_method_is_in_table1_by_a_row():

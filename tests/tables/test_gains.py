@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def kept():
-    return next(r for r in read_results(ROOT / "results") if r.method == "ftwa")
+    training = {"steps": 1, "duration_s": 60.0}
+    return replace(read_results(ROOT / "results")[0], method="ftwa", training=training)
 
 
 def cell(kept, method, trial, hits, *, seed=0, hr=0.9, **changes):

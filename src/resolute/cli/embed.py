@@ -3,16 +3,13 @@
 import argparse
 import os
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from resolute.cli.overrides import parse
+from resolute.cli.progress import ImageProgress
 from resolute.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -87,58 +84,11 @@ def _embed(options: argparse.Namespace, shard: tuple[int, int] | None) -> dict[s
     model = load(options.model, device=options.device, runtime=options.runtime)
     with (
         torch_settings(threads=options.threads, device=model.device),
-        _Progress(is_quiet=options.quiet) as progress,
+        ImageProgress(is_quiet=options.quiet) as progress,
     ):
         return embed_folder(
             model, options.folder, options.out, options=how, shard=shard, told=progress.told
         )
-
-
-class _Progress:
-    """A bar with the rate on a terminal, a line every ten seconds elsewhere, both on stderr."""
-
-    def __init__(self, *, is_quiet: bool) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, quiet=is_quiet)
-        self._start = time.monotonic()
-        self._last = self._start
-        self._first: int | None = None
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> "_Progress":
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        if self._console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console)
-            self._bar.start()
-            self._task = self._bar.add_task("images", total=None)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def told(self, done: int, total: int, skipped: int) -> None:
-        """Show where the work stands.
-
-        Args:
-            done: images done.
-            total: images of this call.
-            skipped: of those done.
-        """
-        now = time.monotonic()
-        # The first blocks may have come from an earlier call: the rate is that of the work here.
-        if self._first is None:
-            self._first = 0 if now - self._start > 1 else done
-        rate = (done - self._first) / max(now - self._start, 1e-9)
-        text = f"{rate:.0f} images/s" + (f", {skipped} skipped" if skipped else "")
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total, description=text)
-        elif now - self._last > 10 or done == total:
-            self._last = now
-            self._console.print(f"{done} of {total} images, {text}", highlight=False)
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

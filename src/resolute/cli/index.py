@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from resolute.cli.overrides import parse
+from resolute.cli.progress import ImageProgress
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -63,14 +63,17 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     )
     keep_freed_memory()
     model = load(options.model, device=options.device, runtime=options.runtime)
-    with torch_settings(threads=options.threads, device=model.device):
+    with (
+        torch_settings(threads=options.threads, device=model.device),
+        ImageProgress(is_quiet=options.quiet) as progress,
+    ):
         done = index_folder(
             model,
             options.folder,
             options.out,
             options=how,
             api_key=os.environ.get("RESOLUTE_QDRANT_API_KEY"),
-            told=None if options.quiet else _progress(),
+            told=progress.told,
         )
     for text in done.skipped:
         print(f"skipped {text}", file=sys.stderr)
@@ -79,17 +82,3 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     counts += [f"{done.num_ignored} side files passed over"] if done.num_ignored else []
     print(f"{options.out}: {', '.join(counts)}")
     return 0
-
-
-def _progress() -> Callable[[int, int], None]:
-    start = last = time.monotonic()
-
-    def told(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > 10 or done == total:
-            last = now
-            rate = done / max(now - start, 1e-9)
-            print(f"{done} of {total} images, {rate:.0f} images/s", file=sys.stderr)
-
-    return told

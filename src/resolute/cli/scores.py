@@ -9,6 +9,8 @@ from resolute.evaluation.report import Report
 from resolute.evaluation.summary import Spread, Summary
 from resolute.evaluation.verification import OperatingPoint, Verification
 
+_WIDTH_OF_FILES = 160
+
 
 def percent(spread: Spread | None) -> str:
     """Word a score in percent, with its deviation where there is one.
@@ -130,10 +132,13 @@ def print_table(table: Table) -> None:
     Args:
         table: what to print.
     """
+    Console(width=table_width()).print(table)
+
+
+def table_width() -> int:
+    """Return how many characters a line of a table may have: the terminal's, or those of a file."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
-    console.print(table)
+    return console.width if console.is_terminal else _WIDTH_OF_FILES
 
 
 def _asked(name: str) -> str:

@@ -36,8 +36,9 @@ def distance_rows(
     (a d_hr + b d_lr) / (a + b) [assumed: mirrors FTWA eq. 7]. ``query_weighted`` takes
     a = w_hr(q), b = w_lr(q); ``mean`` a = b; ``constant`` a = c, b = 1 - c; ``hr`` and ``lr`` use
     one stream; ``fused`` is the distance of the single vectors of :func:`fused_vectors` [ours].
-    Embeddings with one stream have one distance, whatever the fusion. With more than two, the
-    first three are sums over all streams in the same way, and `hr`, `lr` and `constant` mean nothing.
+    Embeddings with one stream have one distance, whatever the fusion. With more than two streams
+    ``weighted``, ``query_weighted`` and ``mean`` sum over all of them in the same way; ``hr``,
+    ``lr`` and ``constant`` are for two.
 
     Args:
         query: embeddings of Q images.

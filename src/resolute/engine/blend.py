@@ -7,7 +7,8 @@ from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.engine.interpolate import keep_start, start_weights
-from resolute.engine.run import read_config, sha256_of, weights_note, write_config
+from resolute.engine.provenance import sha256_of, weights_note
+from resolute.engine.run import read_config, write_config
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME, load
 from resolute.inference.model_file import save_model

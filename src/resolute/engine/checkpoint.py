@@ -35,6 +35,7 @@ _FREE = (
     "config.train.checkpoint_every",
     "config.train.keep_start",
     "config.train.tensorboard",
+    "config.train.pictures",
     # The device's kind and the threads in use are compared themselves.
     "config.train.device",
     "config.train.threads",

@@ -31,6 +31,8 @@ class TrainConfig:
         keep_start: share of the start weights blended into the pre-trained layers of the model
             file; `resolute blend` tries other shares without training [ours].
         tensorboard: also write scalars for TensorBoard (extra `tensorboard`).
+        pictures: epochs between sample pictures of what the method makes of images, for methods
+            that restore or generate some; 0 = off.
     """
 
     epochs: int = 120
@@ -45,6 +47,7 @@ class TrainConfig:
     average: float = 0.0
     keep_start: float = 0.0
     tensorboard: bool = False
+    pictures: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -53,6 +56,7 @@ class TrainConfig:
             ("seed", 0),
             ("threads", 0),
             ("checkpoint_every", 1),
+            ("pictures", 0),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"train.{name}: expected >= {least}, got {getattr(self, name)}")

@@ -8,7 +8,8 @@ from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import InputSpec
 from resolute.engine.config import RunConfig
-from resolute.engine.run import portable, start_of, write_config
+from resolute.engine.provenance import portable, start_of
+from resolute.engine.run import write_config
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model

@@ -6,17 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from resolute.core.config import override
 from resolute.core.errors import ConfigError
-from resolute.data.benchmark import open_split
 from resolute.data.cache import PixelStore
 from resolute.data.loader import native_batches
-from resolute.engine.distributed import World, resolve_device
+from resolute.engine.opening import open_run
 from resolute.engine.process import torch_settings
-from resolute.engine.run import cache_folder, read_config
-from resolute.engine.score import changes_of
+from resolute.engine.run import cache_folder
 from resolute.inference.heat import draw_maps, write_maps
-from resolute.inference.load import load
 from resolute.methods.maps import feature_maps
 
 
@@ -40,27 +36,26 @@ def draw_activation_maps(
         The files, in the order of the queries.
 
     Raises:
-        ConfigError: if a setting is unknown, the number below 1, or the method has no maps.
+        ConfigError: if a setting is unknown, the number below 1, the data are not those the run
+            was trained on, or the method has no maps.
         CheckpointError: if there is no model, or it is damaged.
         DatasetError: if images are missing or broken.
     """
     if num_queries < 1:
         raise ConfigError(f"activation maps: expected at least 1 query, got {num_queries}")
-    run_dir, out_dir, changes = Path(folder).expanduser(), Path(out).expanduser(), overrides or {}
-    model = load(run_dir, overrides=changes_of("method.", changes))
-    config = override(read_config(run_dir), changes)
-    query = open_split(config.data).query
+    out_dir = Path(out).expanduser()
+    run = open_run(folder, overrides=overrides)
+    config, query = run.config, run.split.query
     num_drawn = min(num_queries, len(query))
     positions = np.linspace(0, len(query) - 1, num_drawn).round().astype(int).tolist()
     records = tuple(query[position] for position in positions)
     store = PixelStore.open(records, cache_folder(config.data))
-    device = resolve_device(config.train.device, World())
-    method, spec = model.method.to(device).eval(), model.method.input_spec
+    method, spec = run.model.method, run.model.method.input_spec
     out_dir.mkdir(parents=True, exist_ok=True)
     written: dict[int, Path] = {}
-    with torch_settings(threads=config.train.threads, device=device):
+    with torch_settings(threads=config.train.threads, device=run.device):
         for index, images in native_batches(store, records, config.evaluation.batch_size):
-            maps = feature_maps(method, images.to(device))
+            maps = feature_maps(method, images.to(run.device))
             plain = {name: features.float().cpu().numpy() for name, features in maps.items()}
             title = ", ".join(["input", *plain])
             for place, number in enumerate(index.tolist()):

@@ -11,22 +11,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from resolute.core.config import override
 from resolute.core.rng import Streams
 from resolute.core.types import Embedding, Labels, Record, Split
-from resolute.data.benchmark import open_split
 from resolute.data.cache import PixelStore
 from resolute.data.loader import native_batches
 from resolute.engine.config import RunConfig
 from resolute.engine.constant import best_constant, choosing_split, with_constant
-from resolute.engine.distributed import World, resolve_device
+from resolute.engine.opening import open_run
 from resolute.engine.process import torch_settings
-from resolute.engine.run import cache_folder, read_config
+from resolute.engine.run import cache_folder
 from resolute.evaluation.protocol import find_protocol
 from resolute.evaluation.report import Report
 from resolute.evaluation.scoring import evaluate as score
 from resolute.inference.embed import embed_records
-from resolute.inference.load import load
 from resolute.methods.contract import Method
 from resolute.methods.measures import is_hr, transform_cost, transform_errors, transform_of
 
@@ -63,19 +60,14 @@ def measure(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) -
         What was found; JSON can hold it.
 
     Raises:
-        ConfigError: if a setting is unknown.
+        ConfigError: if a setting is unknown, or the data are not those the run was trained on.
         CheckpointError: if there is no model, or it is damaged.
         DatasetError: if images are missing or broken.
     """
-    run_dir, changes = Path(folder).expanduser(), dict(overrides or {})
-    prefix = "method."
-    of_method = {p.removeprefix(prefix): v for p, v in changes.items() if p.startswith(prefix)}
-    model = load(run_dir, overrides=of_method)
-    config = override(read_config(run_dir), changes)
-    split = open_split(config.data)
-    device = resolve_device(config.train.device, World())
-    with torch_settings(threads=config.train.threads, device=device):
-        bench = _Bench(model.method.to(device).eval(), config, str(device))
+    run = open_run(folder, overrides=overrides)
+    config, split = run.config, run.split
+    with torch_settings(threads=config.train.threads, device=run.device):
+        bench = _Bench(run.model.method, config, str(run.device))
         query, gallery = bench.embedded(split.query), bench.embedded(split.gallery)
         found: dict[str, Any] = {"identities": _identities(split)}
         found |= bench.transform(split)

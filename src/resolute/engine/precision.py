@@ -18,7 +18,8 @@ def warn_of_slow_bf16(device: torch.device) -> None:
     """
     if device.type != "cpu":
         return
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not tell
+    # Older versions of torch do not tell.
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if known and not any(known.get(name) for name in _BF16):
         _LOG.warning(
             "train.amp: this processor (%s) has no bf16 instructions, float32 is faster; set "

@@ -26,15 +26,17 @@ class Result:
             ``rerank`` and ``expanded`` where they were asked for.
         start: file name and sha256 of the start weights, and how many tensors matched.
         model: sha256 of the model file.
-        num_parameters: trainable parameters.
+        num_parameters: trainable parameters of the model file.
         config: the effective settings.
-        training: steps, duration in seconds, images per second, last losses.
+        training: steps, duration in seconds, images per second, last losses, and ``parameters``:
+            the trainable ones with those of parts that serve training alone.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
         measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where
             nobody asked.
         verification: what one threshold for all pairs can do, by name of the score; empty where
             nobody asked.
+        notes: what a reader of the scores has to know, in the method's own words.
     """
 
     method: str
@@ -50,6 +52,7 @@ class Result:
     command: str
     measures: Mapping[str, Any] = field(default_factory=dict)
     verification: Mapping[str, Verification] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def is_trained(self) -> bool:
@@ -92,7 +95,8 @@ class Result:
             scores = {name: Report.from_mapping(r) for name, r in mapping["scores"].items()}
             pairs = mapping.get("verification", {})
             verification = {name: Verification.from_mapping(v) for name, v in pairs.items()}
-            return cls(**{**mapping, "scores": scores, "verification": verification})
+            read = {"scores": scores, "verification": verification}
+            return cls(**{**mapping, **read, "notes": tuple(mapping.get("notes", ()))})
         except OSError as error:
             raise ConfigError(f"cannot read result {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError) as error:

@@ -4,9 +4,9 @@ A run folder holds ``config.json`` (the effective settings), ``checkpoint.safete
 from), ``scalars.jsonl``, ``model.safetensors`` (to embed with) and ``result.json`` (its scores).
 """
 
-import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,12 @@ from resolute.data.benchmark import DataConfig, open_split
 from resolute.data.cache import PixelStore, default_folder
 from resolute.data.loader import TrainLoader, records_to_store
 from resolute.engine import trainer
-from resolute.engine.config import RunConfig, TrainConfig
-from resolute.engine.distributed import World, process_group
+from resolute.engine.config import RunConfig
+from resolute.engine.distributed import World, process_group, resolve_device
 from resolute.engine.interpolate import keep_start, start_weights
+from resolute.engine.precision import warn_of_slow_bf16
 from resolute.engine.progress import Progress
+from resolute.engine.provenance import notes_of, num_trainable, portable, start_of, weights_note
 from resolute.engine.trainer import TrainResult
 from resolute.engine.watch import Watch
 from resolute.inference.card import write_card
@@ -71,6 +73,8 @@ def train(
     split = open_split(config.data)
     with process_group(config.train.device) as world:
         _log_split(split, world)
+        if config.train.amp and world.is_main:
+            warn_of_slow_bf16(resolve_device(config.train.device, world))
         streams = Streams(config.train.seed)
         pixels = records_to_store(split.train, config.loader)
         store = PixelStore.open(pixels, cache_folder(config.data))
@@ -87,6 +91,7 @@ def train(
         blueprint = _blueprint(config, split.train, store, loader.num_identities)
         method, start = METHODS[config.name](blueprint, streams=streams)
         kept = start_weights(as_method(method)) if config.train.keep_start else {}
+        notes = notes_of(method)
         metadata = {
             "blueprint": portable(blueprint.to_mapping()),
             "config": to_mapping(config),
@@ -95,9 +100,10 @@ def train(
             "split": split.name,
             "command": command,
             "start": start_of(config.model.weights, start),
+            "notes": notes,
         }
         if world.is_main:
-            _log_start(start, loader)
+            _log_start(start, loader, notes)
             write_config(run_dir, config)
         result = trainer.train(
             method,
@@ -113,7 +119,11 @@ def train(
         )
         if world.is_main:
             travelling = portable(to_mapping(config))
-            training = {**_told(result), **weights_note(config.train)}
+            training = {
+                **_told(result),
+                "parameters": num_trainable(method),
+                **weights_note(config.train),
+            }
             stored = {**metadata, "config": travelling, "training": training}
             keep_start(method, kept, config.train.keep_start)
             save_model(run_dir / MODEL_NAME, method, stored)
@@ -178,48 +188,6 @@ def _told(result: TrainResult) -> dict[str, Any]:
     }
 
 
-def weights_note(config: TrainConfig) -> dict[str, str]:
-    """Say which weights a model file holds where they are not the last ones.
-
-    Args:
-        config: settings of the loop.
-
-    Returns:
-        ``weights`` in words, or nothing.
-    """
-    words = [f"running average, momentum {config.average:g}"] if config.average else []
-    words += [f"{config.keep_start:g} of the start kept"] if config.keep_start else []
-    return {"weights": "; ".join(words)} if words else {}
-
-
-def start_of(weights: str, matched: str) -> dict[str, str]:
-    """Name start weights for the record.
-
-    Args:
-        weights: path, ``imagenet`` or empty.
-        matched: which tensors the file filled.
-
-    Returns:
-        File name, sha256 (empty where there is no file) and what matched.
-    """
-    path = Path(weights).expanduser()
-    return {
-        "name": path.name or "random",
-        "sha256": sha256_of(path) if weights and path.is_file() else "",
-        "matched": matched.replace(weights, path.name) if weights else matched,
-    }
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file.
-
-    Args:
-        path: the file.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def cache_folder(config: DataConfig) -> Path:
     """Return where decoded pixels are kept.
 
@@ -227,24 +195,6 @@ def cache_folder(config: DataConfig) -> Path:
         config: settings of the data.
     """
     return Path(config.cache).expanduser() if config.cache else default_folder()
-
-
-def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where files stand on this machine, because results travel.
-
-    Args:
-        config: a run's settings or a blueprint, as plain values.
-
-    Returns:
-        A copy with file names in place of paths.
-    """
-    plain: dict[str, Any] = json.loads(json.dumps(config))
-    if "data" in plain:
-        plain["data"] |= {"root": "", "cache": ""}
-        sources = plain["data"]["also_train"]
-        plain["data"]["also_train"] = [source.partition("=")[0] for source in sources]
-    plain["model"]["weights"] = Path(plain["model"]["weights"]).name
-    return plain
 
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
@@ -265,8 +215,10 @@ def _log_split(split: Split, world: World) -> None:
             _LOG.info("  %s", note)
 
 
-def _log_start(start: str, loader: TrainLoader) -> None:
+def _log_start(start: str, loader: TrainLoader, notes: Sequence[str]) -> None:
     _LOG.info("start: %s", start)
+    for note in notes:
+        _LOG.info("note: %s", note)
     _LOG.info(
         "train: %d images of %d identities, %d steps per epoch; left out %d identities without HR "
         "images; %d without LR images borrow them from their HR images",

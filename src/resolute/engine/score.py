@@ -6,33 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import PIL
-import torch
 import torchvision
-from torch import nn
 
-from resolute.core.config import override, to_mapping
-from resolute.core.errors import ConfigError
+from resolute.core.config import to_mapping
 from resolute.core.rng import Streams
 from resolute.core.tensorfile import versions
 from resolute.core.types import Record, Split
 from resolute.core.version import __version__
-from resolute.data.benchmark import MLR, WRITTEN, open_split
+from resolute.data.benchmark import MLR, WRITTEN
 from resolute.data.cache import PixelStore
 from resolute.data.mlr import with_query_rate
 from resolute.engine.config import RunConfig
-from resolute.engine.distributed import World, resolve_device
 from resolute.engine.extras import Scorer, Side
+from resolute.engine.opening import changes_of, open_run
 from resolute.engine.process import torch_settings
+from resolute.engine.provenance import portable, sha256_of
 from resolute.engine.result import RESULT_NAME, Result
-from resolute.engine.run import CONFIG_NAME, cache_folder, portable, read_config, sha256_of
+from resolute.engine.run import cache_folder
 from resolute.evaluation.protocol import find_protocol
 from resolute.inference.card import write_card
 from resolute.inference.embed import embed_records
-from resolute.inference.load import MODEL_NAME, Model, find_model, load
+from resolute.inference.load import load
 from resolute.methods.contract import Method
-
-# Where the data stand, and on what they are computed, changes no score.
-_FREE = {"data.root", "data.cache", "train.device", "train.threads"}
 
 
 def evaluate(
@@ -61,80 +56,43 @@ def evaluate(
         DatasetError: if images are missing or broken.
         ProtocolError: if the evaluation cannot be right.
     """
-    file = find_model(folder)
-    run_dir = _run_of(file)
     changes = dict(overrides or {})
-    method_changes = changes_of("method.", changes)
-    config = override(read_config(run_dir), changes)
-    is_run = file.name == MODEL_NAME
-    place = "RUN" if is_run else f"RUN/{file.relative_to(run_dir)}"
-    device = str(resolve_device(config.train.device, World())) if is_run else "cpu"
-
-    def opened(**settings: str) -> Model:
-        return load(
-            file,
-            overrides={**method_changes, **settings},
-            device=device,
+    run = open_run(folder, overrides=changes, runtime=runtime, precision=precision)
+    config, metadata = run.config, run.model.metadata
+    flipped = None
+    if config.evaluation.flip:
+        flipped = load(
+            run.file,
+            overrides={**changes_of("method.", changes), "flip": "true"},
+            device=run.device,
             runtime=runtime,
             precision=precision,
             with_calibration=False,
+        ).method
+    with torch_settings(threads=config.train.threads, device=run.device):
+        scored = score_split(
+            run.model.method, run.split, config, device=str(run.device), flipped=flipped
         )
-
-    model = opened()
-    flipped = opened(flip="true").method if config.evaluation.flip else None
-    split = open_split(config.data)
-    _check_same_split(model.metadata, split, changes)
-    with torch_settings(threads=config.train.threads, device=torch.device(device)):
-        scored = score_split(model.method, split, config, device=device, flipped=flipped)
+    place = f"RUN/{run.file.relative_to(run.folder)}" if run.is_export else "RUN"
     result = Result(
         method=config.name,
-        data=split.name,
-        split_digest=split.digest(),
+        data=run.split.name,
+        split_digest=run.split.digest(),
         scores=scored.scores,
-        start=model.metadata["start"],
-        model=sha256_of(file),
-        num_parameters=_num_parameters(model),
+        start=metadata["start"],
+        model=sha256_of(run.file),
+        num_parameters=run.num_parameters,
         config=portable(to_mapping(config)),
-        training=model.metadata["training"],
+        training=metadata["training"],
         versions=all_versions(),
-        command=f"{model.metadata['command']} && resolute evaluate {place}",
+        command=f"{metadata['command']} && resolute evaluate {place}",
         verification=scored.verification,
+        notes=tuple(metadata.get("notes", ())),
     )
-    if is_run and not set(changes) - _FREE:
-        result.write(run_dir / RESULT_NAME)
-        write_card(run_dir, result=result.to_mapping())
+    if not (run.is_export or run.changed):
+        result.write(run.folder / RESULT_NAME)
+        write_card(run.folder, result=result.to_mapping())
     return result
-
-
-def _run_of(file: Path) -> Path:
-    """Find the run folder a model file belongs to: its own, or the one above an export.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    for folder in (file.parent, file.parent.parent):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    raise ConfigError(
-        f"{file}: no {CONFIG_NAME} of a run beside it or one folder up, so its data set is not "
-        "known; score it from the folder it was exported to"
-    )
-
-
-def _num_parameters(model: Model) -> int:
-    if not isinstance(model.method, nn.Module):
-        return 0  # an exported graph keeps its numbers to itself
-    return sum(p.numel() for p in model.method.parameters() if p.requires_grad)
-
-
-def changes_of(section: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick the changed settings of one section, by name within it.
-
-    Args:
-        section: with its dot, for example ``method.``.
-        changes: values by dotted path.
-    """
-    return {p.removeprefix(section): v for p, v in changes.items() if p.startswith(section)}
 
 
 def score_split(
@@ -194,14 +152,3 @@ def all_versions() -> dict[str, str]:
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
     }
-
-
-def _check_same_split(
-    metadata: Mapping[str, Any], split: Split, changes: Mapping[str, Any]
-) -> None:
-    is_asked = any(path.startswith("data.") and path != "data.root" for path in changes)
-    if not is_asked and metadata["split_digest"] and split.digest() != metadata["split_digest"]:
-        raise ConfigError(
-            f"the records of {split.name} are not those the run was trained on: check data.root; "
-            "another set is scored by naming it (--data.name, --data.trial)"
-        )

@@ -26,6 +26,7 @@ from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import World, agree, resolve_device, wait_for_all
 from resolute.engine.ledger import Ledger, Update
 from resolute.engine.phases import PhaseRun, set_modes, start_phases
+from resolute.engine.pictures import SamplePictures
 from resolute.engine.process import interruption, torch_settings
 from resolute.engine.progress import LogProgress, Progress, Standing
 from resolute.engine.saver import Resume, Saver
@@ -91,8 +92,8 @@ def train(
 
     Writes to the run folder: ``checkpoint.safetensors`` (before the first step, every
     ``checkpoint_every`` epochs, at the end and when interrupted), ``scalars.jsonl`` and, if
-    wanted, ``tensorboard/``. Ctrl-C and SIGTERM let the step at hand end, write a checkpoint and
-    raise KeyboardInterrupt; a second signal does not wait.
+    wanted, ``tensorboard/`` and ``pictures/``. Ctrl-C and SIGTERM let the step at hand end, write a
+    checkpoint and raise KeyboardInterrupt; a second signal does not wait.
 
     Args:
         method: keeps the contract of :mod:`resolute.methods.contract`; moved to the device and
@@ -137,6 +138,7 @@ def train(
             device=device,
             has_unused_parameters=has_unused_parameters,
         )
+        pictures = _open_pictures(method, run_dir, config)
         average = Average(method, config.average) if config.average and world.is_main else None
         state = RunState(
             step=0,
@@ -175,6 +177,7 @@ def train(
                 ledger=ledger,
                 average=average,
                 watch=watch,
+                pictures=pictures if world.is_main else None,
                 is_interrupted=is_interrupted,
                 is_asked=stop,
                 step=done,
@@ -208,6 +211,7 @@ class _Loop:
     ledger: Ledger
     average: Average | None
     watch: Watch | None
+    pictures: SamplePictures | None
     is_interrupted: Callable[[], bool]
     is_asked: Callable[[], bool] | None
     step: int
@@ -279,6 +283,9 @@ class _Loop:
         if self.watch is not None and position == 0 and epoch % self.watch.every == 0:
             with seeded():
                 self._measure(self.watch, batch, active, epoch)
+        if self.pictures is not None and position == 0 and self.pictures.is_due(epoch):
+            with seeded():
+                self.pictures.draw(batch, epoch)
         self.step += 1
         with seeded():
             for run in active:
@@ -331,6 +338,12 @@ class _Loop:
 def _last_step(config: TrainConfig, loader: BatchSource) -> int:
     steps = config.epochs * loader.steps_per_epoch
     return min(steps, config.max_steps or steps)
+
+
+def _open_pictures(method: nn.Module, run_dir: Path, config: TrainConfig) -> SamplePictures | None:
+    if not config.pictures:
+        return None
+    return SamplePictures(method, run_dir, every=config.pictures, epochs=config.epochs)
 
 
 def _open_ledger(

@@ -17,7 +17,8 @@ from resolute.core.errors import ConfigError
 from resolute.core.images import Images
 from resolute.core.types import InputSpec
 from resolute.core.version import __version__
-from resolute.engine.run import CONFIG_NAME, portable, sha256_of
+from resolute.engine.provenance import portable, sha256_of
+from resolute.engine.run import CONFIG_NAME
 from resolute.engine.score import all_versions
 from resolute.export.config import ExportConfig
 from resolute.export.gate import GateReport

@@ -36,7 +36,7 @@ def model_card(
     """Write the card of a model.
 
     Args:
-        metadata: of the model file: blueprint, config, split, start, training, command.
+        metadata: of the model file: blueprint, config, split, start, training, notes, command.
         result: of ``result.json``; None where the model was not scored.
         calibration: of the model; None where none was fitted.
 
@@ -91,6 +91,7 @@ def _training(metadata: Mapping[str, Any]) -> str:
         lines += [f"- also trained on {name}" for name in also]
     else:
         lines.append("- not trained here: it embeds with its start weights as they came")
+    lines += [f"- {note}" for note in metadata.get("notes", [])]
     name = start.get("name", "unknown")
     sha = start.get("sha256", "")
     lines.append(f"- start weights: {name}" + (f", sha256 {sha}" if sha else ""))

@@ -43,7 +43,14 @@ _EXPORTED = (".onnx", ".xml")
 _LOG = logging.getLogger(__name__)
 
 # What changes no vector: how they are matched, and where the weights came from.
-_NOT_OF_VECTORS = ("fusion", "metric", "constant", "weights", "partial_weights")
+_NOT_OF_VECTORS = (
+    "fusion",
+    "metric",
+    "constant",
+    "weights",
+    "partial_weights",
+    "perceptual_weights",
+)
 
 
 def compare(

@@ -35,6 +35,10 @@ class OneVector(nn.Module):
         """Describe network inputs (N, 3, H, W) by vectors (N, D) of any length, to be traced."""
         raise NotImplementedError
 
+    def inputs(self, images: Images) -> Tensor:
+        """Turn native pixels into network input (N, 3, H, W); a method may do more on the way."""
+        return to_input(images, self.input_spec)
+
     def embed(self, images: Images) -> Embedding:
         """Describe images by one vector each.
 
@@ -44,8 +48,8 @@ class OneVector(nn.Module):
         Returns:
             L2-normalised vectors (N, 1, D), quality 1.
         """
-        inputs = to_input(images, self.input_spec)
         with no_grad(), evaluating(self):
+            inputs = self.inputs(images)
             vectors, quality, norms = self._describe(inputs)
             if self.config.flip:
                 mirrored, _, others = self._describe(inputs.flip(-1))

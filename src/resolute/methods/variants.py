@@ -5,15 +5,27 @@ from collections.abc import Mapping
 from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
 from resolute.methods.config import MethodConfig
-from resolute.methods.settings import ftwa
+from resolute.methods.settings import cad_net, csr_gan, ftwa, plain_sr, rain, rife, sing
 
 # Of each module the rows of one method: its settings by name, one line per method.
 VARIANTS: dict[str, MethodConfig] = {
     **ftwa.ROWS,
+    **plain_sr.ROWS,
+    **sing.ROWS,
+    **csr_gan.ROWS,
+    **rife.ROWS,
+    **rain.ROWS,
+    **cad_net.ROWS,
 }
 
 TITLES: dict[str, str] = {
     **ftwa.TITLES,
+    **plain_sr.TITLES,
+    **sing.TITLES,
+    **csr_gan.TITLES,
+    **rife.TITLES,
+    **rain.TITLES,
+    **cad_net.TITLES,
 }
 
 # The variants of FTWA and their controls [FTWA table 2].
@@ -23,6 +35,14 @@ TABLE2: tuple[str, ...] = tuple(ftwa.ROWS)
 TABLE1: tuple[str, ...] = (
     "baseline",
     "baseline-twins",
+    "sr-bicubic",
+    "sr-net",
+    "sing",
+    "csr-gan",
+    "rife-ffsr",
+    "rain-single",
+    "rain",
+    "cad-net",
     "ftwa",
 )
 

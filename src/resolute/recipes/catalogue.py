@@ -7,9 +7,15 @@ from resolute.core.errors import ConfigError
 from resolute.data.benchmark import benchmark_names
 from resolute.engine.config import RunConfig
 from resolute.methods.config import MethodConfig
+from resolute.methods.settings.cad_net import CADNetConfig
+from resolute.methods.settings.csr_gan import CSRGANConfig
 from resolute.methods.settings.ftwa import FTWAConfig
+from resolute.methods.settings.plain_sr import PlainSRConfig
+from resolute.methods.settings.rain import RAINConfig
+from resolute.methods.settings.rife import RIFEConfig
+from resolute.methods.settings.sing import SINGConfig
 from resolute.methods.variants import VARIANTS, settings_class
-from resolute.recipes import ftwa
+from resolute.recipes import cad_net, csr_gan, ftwa, plain_sr, rain, rife, sing
 
 Recipe = Callable[[str, str], RunConfig]  # (method, data set) -> complete settings
 
@@ -25,6 +31,36 @@ RECIPES: dict[type[MethodConfig], Mapping[str, Recipe]] = {
         "recommended": ftwa.recommended,
         "paper": ftwa.paper,
         "quickstart": ftwa.quickstart,
+    },
+    PlainSRConfig: {
+        "recommended": plain_sr.recommended,
+        "paper": plain_sr.paper,
+        "quickstart": plain_sr.quickstart,
+    },
+    SINGConfig: {
+        "recommended": sing.recommended,
+        "paper": sing.paper,
+        "quickstart": sing.quickstart,
+    },
+    CSRGANConfig: {
+        "recommended": csr_gan.recommended,
+        "paper": csr_gan.paper,
+        "quickstart": csr_gan.quickstart,
+    },
+    RIFEConfig: {
+        "recommended": rife.recommended,
+        "paper": rife.paper,
+        "quickstart": rife.quickstart,
+    },
+    RAINConfig: {
+        "recommended": rain.recommended,
+        "paper": rain.paper,
+        "quickstart": rain.quickstart,
+    },
+    CADNetConfig: {
+        "recommended": cad_net.recommended,
+        "paper": cad_net.paper,
+        "quickstart": cad_net.quickstart,
     },
 }
 

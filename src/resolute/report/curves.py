@@ -76,6 +76,9 @@ def _numbers(row: Mapping[str, Any], where: str) -> list[tuple[str, float]]:
 
 
 def _thinned(points: NDArray[np.float64]) -> Scalar:
+    # A phase with several updates per step has one point per step: their mean.
+    _, starts, counts = np.unique(points[:, 0], return_index=True, return_counts=True)
+    points = np.add.reduceat(points, starts, axis=0) / counts[:, None]
     parts = np.array_split(points, min(len(points), MAX_POINTS))
     means = np.stack([part.mean(axis=0) for part in parts])  # (points, 2)
     return Scalar(steps=means[:, 0], values=means[:, 1])

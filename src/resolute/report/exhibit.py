@@ -9,22 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resolute.core.config import override, to_mapping
+from resolute.core.config import to_mapping
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
-from resolute.core.types import Record, Split
-from resolute.data.benchmark import open_split
+from resolute.core.types import Record
 from resolute.data.cache import PixelStore
-from resolute.engine.config import RunConfig
-from resolute.engine.distributed import World, resolve_device
+from resolute.engine.opening import OpenedRun, open_run
 from resolute.engine.process import torch_settings
+from resolute.engine.provenance import portable, sha256_of
 from resolute.engine.result import RESULT_NAME, Result
-from resolute.engine.run import cache_folder, portable, read_config, sha256_of
+from resolute.engine.run import cache_folder
 from resolute.engine.score import all_versions
 from resolute.evaluation.protocol import find_protocol
 from resolute.evaluation.report import Report
 from resolute.inference.embed import embed_records
-from resolute.inference.load import MODEL_NAME, Model, load
 from resolute.report.curves import Scalar, read_curves
 from resolute.report.draw import write_strips
 from resolute.report.material import pick_queries
@@ -32,7 +30,6 @@ from resolute.report.strips import Side, Strip, make_strip
 from resolute.report.survey import Survey, survey
 
 _LOG = logging.getLogger(__name__)
-_FREE = {"data.root", "data.cache", "train.device", "train.threads"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +80,12 @@ class Exhibit:
         trial: number of the trial.
         seed: of training.
         fusion: how the spaces join.
-        num_streams: spaces of an embedding, 1 or 2.
+        num_streams: vectors of an embedding; HR and LR space where there are two.
         scores: reports by name, ``protocol`` first; more where ``result.json`` fits.
         found: what one pass over all pairs found.
         heights: native height of each query in pixels, shape (Q,).
         rates: down-sampling rate of each query, shape (Q,).
-        qualities: weights of all images; None with one space.
+        qualities: weights of all images; None unless there are two spaces.
         strips: best, median and worst queries by these names.
         curves: training curves by name; empty where none were logged.
         provenance: what it takes to get the numbers again, as plain values.
@@ -132,10 +129,11 @@ def exhibit(folder: Path, *, overrides: Mapping[str, Any], asked: Asked) -> Exhi
         DatasetError: if images are missing or broken.
         ProtocolError: if the evaluation cannot be right.
     """
-    model, config, split = _open(folder, overrides)
+    run = open_run(folder, overrides=overrides)
+    model, config, split = run.model, run.config, run.split
     name = folder.resolve().name
     _LOG.info("%s: %d query, %d gallery images", name, len(split.query), len(split.gallery))
-    query, gallery = _embed(model, config, split)
+    query, gallery = _embed(run)
     found = survey(
         find_protocol(config.evaluation.protocol),
         (query.embedding, query.labels),
@@ -148,8 +146,8 @@ def exhibit(folder: Path, *, overrides: Mapping[str, Any], asked: Asked) -> Exhi
         number = write_strips(query, gallery, found, asked.strips / name)
         _LOG.info("%s: %d strips in %s", name, number, asked.strips / name)
     picked = pick_queries(found.list_ranks, found.margins, asked.num_queries)
-    digest = sha256_of(folder / MODEL_NAME)
-    kept, notes = _kept(folder, found.report, digest, split, set(overrides))
+    digest = sha256_of(run.file)
+    kept, notes = _kept(run, found.report, digest)
     return Exhibit(
         name=name,
         method=config.name,
@@ -169,55 +167,41 @@ def exhibit(folder: Path, *, overrides: Mapping[str, Any], asked: Asked) -> Exhi
             kind: tuple(make_strip(query, gallery, found, position) for position in positions)
             for kind, positions in picked.items()
         },
-        curves=read_curves(folder),
-        provenance=_provenance(model, config, split, digest, kept),
-        notes=(*split.notes, *notes),
+        curves=read_curves(run.folder),
+        provenance=_provenance(run, digest, kept),
+        notes=(*split.notes, *model.metadata.get("notes", ()), *notes),
     )
 
 
-def _open(folder: Path, overrides: Mapping[str, Any]) -> tuple[Model, RunConfig, Split]:
-    ours = {k.removeprefix("method."): v for k, v in overrides.items() if k.startswith("method.")}
-    model = load(folder, overrides=ours)
-    config = override(read_config(folder), overrides)
-    split = open_split(config.data)
-    is_other = any(path.startswith("data.") and path not in _FREE for path in overrides)
-    trained_on = model.metadata["split_digest"]
-    if trained_on and not is_other and split.digest() != trained_on:
-        raise ConfigError(
-            f"{folder.name}: the records of {split.name} are not those the run was trained on: "
-            "check data.root; another set is shown by naming it (--data.name, --data.trial)"
-        )
-    return model, config, split
-
-
-def _embed(model: Model, config: RunConfig, split: Split) -> tuple[Side, Side]:
-    device = resolve_device(config.train.device, World())
+def _embed(run: OpenedRun) -> tuple[Side, Side]:
+    config, device = run.config, run.device
 
     def side(records: tuple[Record, ...]) -> Side:
         store = PixelStore.open(records, cache_folder(config.data))
         embedding, labels = embed_records(
-            method, store, records, batch_size=config.evaluation.batch_size, device=device
+            run.model.method,
+            store,
+            records,
+            batch_size=config.evaluation.batch_size,
+            device=device,
         )
         return Side(records=records, store=store, embedding=embedding, labels=labels)
 
     with torch_settings(threads=config.train.threads, device=device):
-        method = model.method.to(device)
-        return side(split.query), side(split.gallery)
+        return side(run.split.query), side(run.split.gallery)
 
 
-def _kept(
-    folder: Path, report: Report, model: str, split: Split, overrides: set[str]
-) -> tuple[Result | None, list[str]]:
+def _kept(run: OpenedRun, report: Report, model: str) -> tuple[Result | None, list[str]]:
     """Take ``result.json`` where it speaks of this model on these images, else say why not."""
-    path = folder / RESULT_NAME
-    if overrides - _FREE:
-        return None, [f"settings changed for this page: {', '.join(sorted(overrides - _FREE))}"]
+    path = run.folder / RESULT_NAME
+    if run.changed:
+        return None, [f"settings changed for this page: {', '.join(sorted(run.changed))}"]
     if not path.is_file():
         return None, [
             f"no {RESULT_NAME}: resolute evaluate adds unseen rates, HR queries and other fusions"
         ]
     result = Result.read(path)
-    if result.model != model or result.split_digest != split.digest():
+    if result.model != model or result.split_digest != run.split.digest():
         return None, [f"{RESULT_NAME} is of another model or other images and was left aside"]
     before, after = result.scores["protocol"].cmc[0], report.cmc[0]
     if abs(before - after) > 0.0005:
@@ -229,7 +213,7 @@ def _kept(
 
 
 def _qualities(query: Side, gallery: Side) -> Qualities | None:
-    if query.embedding.vectors.shape[1] == 1:
+    if query.embedding.vectors.shape[1] != 2:
         return None
     records = (*query.records, *gallery.records)
     return Qualities(
@@ -239,21 +223,17 @@ def _qualities(query: Side, gallery: Side) -> Qualities | None:
     )
 
 
-def _provenance(
-    model: Model, config: RunConfig, split: Split, digest: str, kept: Result | None
-) -> dict[str, Any]:
-    metadata = model.metadata
+def _provenance(run: OpenedRun, digest: str, kept: Result | None) -> dict[str, Any]:
+    metadata = run.model.metadata
     return {
-        "data": split.name,
-        "split digest": split.digest(),
+        "data": run.split.name,
+        "split digest": run.split.digest(),
         "model sha256": digest,
         "start weights": dict(metadata["start"]),
         "training": dict(metadata["training"]),
-        "trainable parameters": sum(
-            p.numel() for p in model.method.parameters() if p.requires_grad
-        ),
+        "trainable parameters": run.num_parameters,
         "versions, this page": all_versions(),
         **({"versions, kept scores": dict(kept.versions)} if kept else {}),
         "command": f"{metadata['command']} && resolute evaluate RUN && resolute report RUN",
-        "settings": portable(to_mapping(config)),
+        "settings": portable(to_mapping(run.config)),
     }

@@ -130,7 +130,7 @@ def make_strip(query: Side, gallery: Side, found: Survey, position: int) -> Stri
 def _shares(
     query: Embedding, gallery: Embedding, position: int, listed: list[int]
 ) -> list[float | None]:
-    if query.vectors.shape[1] == 1:
+    if query.vectors.shape[1] != 2:
         return [None] * len(listed)
     own = relative_quality(query.take(np.array([position])))[0]  # (2,)
     others = relative_quality(gallery.take(np.array(listed, dtype=np.int64)))  # (K, 2)

@@ -16,7 +16,7 @@ from resolute.core.config import override, to_mapping, unknown_name, walk
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import MLR, benchmark_names
 from resolute.engine.config import RunConfig
-from resolute.engine.run import portable, start_of
+from resolute.engine.provenance import portable, start_of
 from resolute.methods.variants import TABLE1, TABLE2, VARIANTS
 from resolute.models.config import ModelConfig
 from resolute.models.pretrained import recognise
@@ -187,7 +187,8 @@ def plan(
         table: ``table1`` or ``table2``.
         data: a benchmark, or one of its common names.
         recipe: flavour; the benchmark's usual one when empty.
-        rows: methods; all of the table when empty, none for the single word ``none``.
+        rows: methods, those outside the table too, such as ablations; all of the table when
+            empty, none for the single word ``none``.
         trials: numbers of splits.
         seeds: of training; anchors have none.
         changes: settings by dotted path, for every cell.
@@ -203,8 +204,8 @@ def plan(
     if table not in TABLES:
         raise ConfigError(unknown_name("table", table, list(TABLES)))
     for row in rows:
-        if row not in TABLES[table] and list(rows) != ["none"]:
-            raise ConfigError(unknown_name("row", row, list(TABLES[table])))
+        if row not in VARIANTS and list(rows) != ["none"]:
+            raise ConfigError(unknown_name("row", row, list(VARIANTS)))
     chosen = () if list(rows) == ["none"] else rows or TABLES[table]
     asked = dict(changes or {})
     for path in ("data.name", "data.trial", "train.seed"):

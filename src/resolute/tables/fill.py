@@ -14,8 +14,9 @@ from resolute.engine.checkpoint import CHECKPOINT_NAME
 from resolute.engine.convert import convert
 from resolute.engine.measure import measure
 from resolute.engine.progress import Progress
+from resolute.engine.provenance import portable
 from resolute.engine.result import RESULT_NAME, Result
-from resolute.engine.run import portable, train
+from resolute.engine.run import train
 from resolute.engine.score import evaluate
 from resolute.inference.load import MODEL_NAME
 from resolute.tables.cells import Cell

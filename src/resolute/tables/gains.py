@@ -8,7 +8,8 @@ from resolute.engine.result import Result
 from resolute.evaluation.paired import Difference, paired_difference
 
 # (row, control, what the row has that the control lacks). Against Baseline a part of any gain is
-# only augmentation, so that rows with twins are compared with rows with twins [ours].
+# only augmentation, so that rows with twins are compared with rows with twins [ours]: so are the
+# other methods, each as a whole, before its own parts.
 CONTROLS: tuple[tuple[str, str, str], ...] = (
     ("baseline-twins", "baseline", "twins"),
     ("ftwa_b", "baseline", "second encoder, no twins"),
@@ -18,6 +19,23 @@ CONTROLS: tuple[tuple[str, str, str], ...] = (
     ("ftwa-const", "ftwa_r", "SWA in training"),
     ("ftwa", "ftwa-const", "quality per image"),
     ("ftwa", "baseline-twins", "all modules"),
+    ("sr-bicubic", "baseline-twins", "HR images alone, bicubic"),
+    ("sr-net", "baseline-twins", "super-resolution first"),
+    ("sing", "baseline-twins", "SING"),
+    ("csr-gan", "baseline-twins", "CSR-GAN"),
+    ("rife-ffsr", "baseline-twins", "RIFE and FFSR"),
+    ("rife-ffsr", "rife", "FFSR"),
+    ("rife-ffsr", "ffsr", "RIFE"),
+    ("rain", "baseline-twins", "RAIN"),
+    ("rain", "rain-single", "several levels"),
+    ("rain", "rain-no-cls", "classifier"),
+    ("rain", "rain-no-tri", "triplet loss"),
+    ("rain", "rain-no-rec", "decoder"),
+    ("rain", "rain-no-adv", "discriminators"),
+    ("rain-single", "baseline-twins", "RAIN, one level"),
+    ("cad-net", "baseline-twins", "CAD-Net"),
+    ("cad-net", "cad-net-f", "vector g"),
+    ("cad-net", "cad-net-g", "vector f"),
 )
 
 
@@ -27,7 +45,7 @@ class Gain:
 
     Attributes:
         row: method.
-        control: method that differs in one thing.
+        control: method that differs in one thing, or has nothing of the method.
         part: that thing.
         difference: of Rank-1, with both intervals.
         share_of_gap: the gain over the control's gap between HR and LR queries, all that modules

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from resolute.engine.result import Result
 from resolute.evaluation.paired import SAME_SIGN
 from resolute.evaluation.summary import Spread, Summary
-from resolute.tables.gains import Gain, gains, place
-from resolute.tables.layout import NOTHING, Grid, numbers, percent, signed
+from resolute.tables.gains import Gain, gains
+from resolute.tables.layout import NOTHING, Grid, percent, signed
 from resolute.tables.rows import Rows, benchmark_of, rows_of
+from resolute.tables.scores import scores_grid
 
 FUSIONS = ("hr", "lr", "mean", "weighted", "query_weighted", "constant")
 
@@ -25,78 +26,13 @@ def grids(results: Sequence[Result]) -> list[Grid]:
         ProtocolError: if the cells of one row were scored by several protocols.
     """
     rows, notes = rows_of(results)
-    found = [_scores(benchmark_of(results[0]), rows, notes)]
+    found = [scores_grid(benchmark_of(results[0]), rows, notes)]
     for build in (_fusions, _shares, _recovery):
         grid = build(rows)
         if grid.rows:
             found.append(grid)
     gained = _gains(rows)
     return [*found, gained] if gained.rows else found
-
-
-def _scores(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
-    members = [result for results in rows.values() for result in results]
-    rates = sorted({r for x in members for r in x.scores["protocol"].per_rate}, key=float)
-    unseen = sorted({n for x in members for n in x.scores if n.startswith("r=")}, key=_rate)
-    head = ["method", "start", "trials", "Rank-1", "Rank-5", "Rank-10", "mAP"]
-    head += [f"r = {rate}" for rate in rates]
-    head += [name.replace("=", " = ") for name in unseen] + ["HR query", "parameters", "minutes"]
-    derived = {r.method: r.training["from"] for r in members if "from" in r.training}
-    return Grid(
-        title=title,
-        head=tuple(head),
-        rows=tuple(
-            (key.label, key.start, *_score_cells(results, rates, [*unseen, "hr"]))
-            for key, results in rows.items()
-        ),
-        notes=notes
-        + tuple(
-            f"`{row}` is not trained: it is `{source}` with other matching, the same weights."
-            for row, source in sorted(derived.items())
-        ),
-    )
-
-
-def _rate(name: str) -> float:
-    return float(name.removeprefix("r="))
-
-
-def _score_cells(results: Sequence[Result], rates: Sequence[str], more: Sequence[str]) -> list[str]:
-    summary = Summary.of([result.scores["protocol"] for result in results])
-    scores = [summary.ranks.get(1), summary.ranks.get(5), summary.ranks.get(10), summary.mean_ap]
-    scores += [summary.per_rate.get(rate, {}).get("rank1") for rate in rates]
-    for name in more:
-        reports = [result.scores[name] for result in results if name in result.scores]
-        scores.append(Summary.of(reports).ranks[1] if reports else None)
-    return [
-        _trials(results),
-        *(percent(score) for score in scores),
-        f"{results[0].num_parameters:,}",
-        _minutes(results),
-    ]
-
-
-def _trials(results: Sequence[Result]) -> str:
-    by_seed: dict[int, list[int]] = {}
-    for trial, seed in map(place, results):
-        by_seed.setdefault(seed, []).append(trial)
-    by_trials: dict[str, list[int]] = {}
-    for seed, trials in sorted(by_seed.items()):
-        by_trials.setdefault(numbers(trials), []).append(seed)
-    words = [
-        trials if seeds == [0] else f"{trials} (seed {numbers(seeds)})"
-        for trials, seeds in by_trials.items()
-    ]
-    return "; ".join(words)
-
-
-def _minutes(results: Sequence[Result]) -> str:
-    """Mean minutes of training; parts of runs that went on later tell nothing."""
-    whole = [r for r in results if r.is_trained and not r.training.keys() & {"resumed", "from"}]
-    if not whole:
-        return NOTHING
-    minutes = sum(r.training["duration_s"] for r in whole) / len(whole) / 60
-    return f"{minutes:.0f}" if minutes >= 1 else f"{minutes:.1f}"
 
 
 def _fusions(rows: Rows) -> Grid:

@@ -16,6 +16,7 @@ FREE = (
     "train.threads",
     "train.checkpoint_every",
     "train.tensorboard",
+    "train.pictures",
     "evaluation.batch_size",
 )
 

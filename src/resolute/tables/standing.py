@@ -13,8 +13,8 @@ from resolute.core.types import Split
 from resolute.data.benchmark import DataConfig, open_split
 from resolute.engine.checkpoint import CHECKPOINT_NAME
 from resolute.engine.config import RunConfig
+from resolute.engine.provenance import portable
 from resolute.engine.result import Result
-from resolute.engine.run import portable
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import read_metadata
 from resolute.tables.cells import Cell
