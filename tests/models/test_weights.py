@@ -15,6 +15,7 @@ from resolute.models import pretrained
 from resolute.models.backbone import build_backbone
 from resolute.models.config import ModelConfig
 from resolute.models.pretrained import imagenet_file, recognise, start_backbone
+from resolute.models.staged import Staged
 from resolute.models.two_stream import TwoStream
 from resolute.models.weights import load_weights, read_state
 
@@ -108,6 +109,15 @@ def test_our_own_two_stream_weights(tmp_path, source):
     assert_same(target, source)
     assert "raft.head.0.weight" in report.unexpected
     assert any("encoder_lr" in name for name in report.unexpected)
+
+
+def test_the_extractor_of_a_rain_run(tmp_path, source):
+    state = prefixed(Staged(source).state_dict(), "extractor.")
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, path)
+    target = build()
+    assert not load_weights(target, path).unexpected
+    assert_same(target, source)
 
 
 def test_half_precision_is_widened(tmp_path, source):

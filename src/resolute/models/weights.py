@@ -34,8 +34,9 @@ STATE_KEYS = ("state_dict", "model")  # Torchreid, FastReID
 
 # In front of a backbone's own names: DataParallel, FastReID, the strong baseline.
 _PREFIXES = ("module.", "backbone.", "base.", "model.")
-# Our runs: the parts of a two-stream network; the HR encoder stands for the shallow part.
-_OURS = re.compile(r"^(?:.*\.)?(?:encoder_hr|encoder_id|pool)\.(?=.)")
+# Our runs: the parts of a two-stream network, of which the HR encoder stands for the shallow part,
+# or the stages of the one extractor of RAIN.
+_OURS = re.compile(r"^(?:.*\.)?(?:encoder_hr|encoder_id|pool|extractor\.stages\.\d+)\.(?=.)")
 
 # What torch and safetensors were seen to raise on damaged files, by fuzzing.
 _MALFORMED = (

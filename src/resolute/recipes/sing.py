@@ -51,8 +51,8 @@ def recommended(method: str, data: str) -> RunConfig:
     Differs from the publication in backbone, start weights, schedule and augmentation, which are
     those of every other row. Super-resolution keeps the input size by padding, moves at a tenth of
     the rate of new layers by a loss of the scale of the others, and sharpens a native LR image by
-    the nearest network alone, a third of the work; matching is by vectors of length 1. The identity network has
-    as many epochs as in the other rows, super-resolution learns before them.
+    the nearest network alone, a third of the work; matching is by vectors of length 1. The identity
+    network has as many epochs as in the other rows, super-resolution learns before them.
 
     Args:
         method: ``sing``.
