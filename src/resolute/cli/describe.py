@@ -72,6 +72,7 @@ def _describe_run(folder: Path) -> str:
             for name, part in method.named_children()
         ),
         "",
+        "the backbone alone, at the input size:",
         description.table(),
     ]
     transforming = transform_of(method)

@@ -39,7 +39,8 @@ class VectorSpace:
         if self.num_streams not in (1, 2) or self.dim < 1:
             raise ConfigError(
                 "vector space: expected 1 or 2 streams of at least 1 number, got "
-                f"{self.num_streams} of {self.dim}"
+                f"{self.num_streams} of {self.dim}; of a method with more streams, use a setting "
+                "that joins them, such as method.matching vectors"
             )
         if self.metric not in METRICS:
             raise ConfigError(unknown_name("metric", self.metric, list(METRICS)))
