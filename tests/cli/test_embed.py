@@ -116,7 +116,10 @@ def test_ctrl_c_leaves_what_is_done_and_exit_code_130(model, crops, tmp_path):
     out = tmp_path / "a.npz"
     words = [sys.executable, "-m", "resolute", "embed", str(crops), "--model", model]
     words += ["--out", str(out), "--block-size", "1", "--threads", "1"]
+    # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while process.poll() is None and len(list(tmp_path.glob("*.parts/block-*"))) < 3:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
