@@ -16,7 +16,9 @@ from resolute.engine.checkpoint import (
 )
 from resolute.inference.model_file import load_model, read_metadata, save_model
 
-STATE = RunState(step=3, steps_per_epoch=5, seed=1, threads=2, world_size=1, device="cpu")
+STATE = RunState(
+    step=3, steps_per_epoch=5, seed=1, threads=2, world_size=1, device="cpu", precision="float32"
+)
 
 
 def checkpoint(**changes):

@@ -1,23 +1,28 @@
-import logging
-
 import pytest
 import torch
 
-from resolute.engine.precision import warn_of_slow_bf16
+from resolute.engine.precision import precision_of
 
 
 @pytest.mark.parametrize(
-    ("known", "device", "warns"),
+    ("known", "is_mixed", "wanted"),
     [
-        ({"avx2": True, "avx512_bf16": False, "cpu_name": "Old"}, "cpu", True),
-        ({"avx2": True, "avx512_bf16": True}, "cpu", False),
-        ({}, "cpu", False),
-        ({"avx2": True}, "cuda", False),
+        ({"avx2": True, "avx512_bf16": False}, True, "float32"),
+        ({"avx2": True, "avx512_bf16": True}, True, "bf16"),
+        ({"avx2": True, "avx512_bf16": True}, False, "float32"),
+        ({}, True, "bf16"),
     ],
 )
-def test_warns_where_the_processor_lacks_bf16(known, device, warns, monkeypatch, caplog):
+def test_bf16_where_the_processor_has_it(known, is_mixed, wanted, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    with caplog.at_level(logging.WARNING):
-        warn_of_slow_bf16(torch.device(device))
-    assert ("no bf16 instructions" in caplog.text) == warns
-    assert ("Old" in caplog.text) == warns
+    assert precision_of(torch.device("cpu"), is_mixed=is_mixed) == wanted
+
+
+@pytest.mark.parametrize(("has_bf16", "wanted"), [(True, "bf16"), (False, "float32")])
+def test_bf16_where_the_gpu_has_it(has_bf16, wanted, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or has_bf16
+    )
+    assert precision_of(torch.device("cuda"), is_mixed=True) == wanted
+    assert asked == [{"including_emulation": False}]

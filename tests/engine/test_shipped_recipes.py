@@ -118,18 +118,21 @@ def test_overfits_eight_identities(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resnet50_step_of_the_paper_recipe_has_a_finite_gradient(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["ftwa", "sr-net", "sing", "csr-gan", "rife-ffsr", "rain", "cad-net"]
+)
+def test_every_phase_of_a_paper_recipe_has_finite_gradients(name, tmp_path):
+    # Networks and input are of the published size; only weights and batch are small.
     config = override(
-        find_recipe("ftwa", "mlr-synthetic", "paper"),
-        {"data.synthetic.num_identities": 16, "model.weights": "", "loader.batch_size": 16},
+        find_recipe(name, "mlr-synthetic", "paper"),
+        {"data.synthetic.num_identities": 16, "model.weights": "", "loader.batch_size": 8},
     )
     split = open_split(config.data)
     store = PixelStore.open(split.train, tmp_path)
-    loader = TrainLoader(
-        split.train, store, config=config.loader, spec=InputSpec(), streams=Streams(0)
-    )
+    spec = InputSpec(height=config.model.height, width=config.model.width)
+    loader = TrainLoader(split.train, store, config=config.loader, spec=spec, streams=Streams(0))
     blueprint = Blueprint(
-        name="ftwa",
+        name=name,
         model=config.model,
         method=config.method,
         optimiser=config.optimiser,
@@ -137,8 +140,12 @@ def test_a_resnet50_step_of_the_paper_recipe_has_a_finite_gradient(tmp_path):
         num_identities=loader.num_identities,
         height_reference=128.0,
     )
-    method, _ = METHODS["ftwa"](blueprint, streams=Streams(0))
-    losses = method.train().losses(loader.batch(0, 0, "cpu"), method.phases[0])
-    sum(losses.values()).backward()
-    assert method.network.feature_channels == 2048
-    assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
+    method, _ = METHODS[name](blueprint, streams=Streams(0))
+    method.train()
+    for phase in method.phases:
+        method.zero_grad(set_to_none=True)
+        sum(method.losses(loader.batch(0, 0, "cpu"), phase).values()).backward()
+        moved = [p.grad for group in method.parameter_groups(phase) for _, p in group.parameters]
+        gradients = [gradient for gradient in moved if gradient is not None]
+        assert gradients
+        assert all(torch.isfinite(gradient).all() for gradient in gradients)

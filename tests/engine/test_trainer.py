@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 from dataclasses import asdict, replace
 
@@ -226,7 +227,10 @@ def test_rows_carry_the_schedule(tmp_path):
     assert rates[15] == pytest.approx(0.002)
 
 
-def test_channels_last_and_amp_take_effect(tmp_path):
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_channels_last_and_amp_take_effect(has_bf16, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": has_bf16}, raising=False)
+    caplog.set_level(logging.INFO)
     seen = []
 
     class Spy(TinyMethod):
@@ -240,9 +244,11 @@ def test_channels_last_and_amp_take_effect(tmp_path):
     assert [is_last for is_last, _ in seen] == [True, False]
     method = Spy()
     hook = method.stem[0].register_forward_hook(lambda *a: seen.append(a[2].dtype))
-    run(tmp_path / "c", method=method, amp=True, max_steps=1)
+    _, result = run(tmp_path / "c", method=method, amp=True, max_steps=1)
     hook.remove()
-    assert torch.bfloat16 in seen
+    assert (torch.bfloat16 in seen) == has_bf16
+    assert result.precision == ("bf16" if has_bf16 else "float32")
+    assert ("no bf16 instructions on this cpu: float32" in caplog.text) != has_bf16
 
 
 def test_channels_last_computes_the_same(tmp_path):
@@ -454,6 +460,7 @@ def test_state_travels_whole(tmp_path):
         "threads": 1,
         "world_size": 1,
         "device": "cpu",
+        "precision": "float32",
         "torch_version": str(torch.__version__),
     }
     assert checkpoint.metadata == METADATA

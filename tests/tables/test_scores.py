@@ -131,6 +131,23 @@ def test_parameters_and_minutes_stand_beside_the_scores(kept):
     }
 
 
+def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(kept):
+    old = cell(kept, "baseline")  # kept before results told
+    new = [
+        cell(kept, "ftwa", trial=t, training={"precision": p})
+        for t, p in enumerate(("bf16", "float32"))
+    ]
+    scores = grids([kept, old])[0]
+    assert columns(scores, "trained in") == {
+        "embedding as it is, untrained": ("–",),
+        "`baseline`": ("bf16",),
+    }
+    assert not any("different processors" in note for note in scores.notes)
+    scores = grids([old, *new])[0]
+    assert columns(scores, "trained in")["`ftwa`"] == ("bf16, float32",)
+    assert any("compare their scores, not their minutes" in note for note in scores.notes)
+
+
 def test_notes_of_a_method_are_footnotes(kept):
     first, second = "perceptual terms off: no VGG-19 weights given", "a share of 20 % has labels"
     results = [

@@ -19,6 +19,7 @@ from torch import Tensor
 from resolute.core.errors import CheckpointError
 from resolute.core.tensorfile import read_tensors, section, write_tensors
 from resolute.engine.optimiser import State
+from resolute.engine.precision import Precision
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class RunState:
         threads: CPU threads in use.
         world_size: processes.
         device: kind of device, for example ``cpu``.
+        precision: in which numbers it multiplies.
         torch_version: torch's version.
     """
 
@@ -62,6 +64,7 @@ class RunState:
     threads: int
     world_size: int
     device: str
+    precision: Precision
     torch_version: str = str(torch.__version__)
 
 

@@ -22,7 +22,8 @@ class TrainConfig:
         seed: fixes every draw of the run.
         device: cpu, cuda, cuda:1, mps or auto.
         threads: CPU threads; 0 keeps torch's choice. Bits hold for one thread count alone.
-        amp: bf16 autocast; slower for depth-wise networks on a CPU.
+        amp: bf16 autocast where the device has bf16 instructions, float32 elsewhere; which of the
+            two it was stands in log and result.
         channels_last: memory layout of activations and weights.
         compile: torch.compile the step; pays on GPUs, a loss on CPUs.
         checkpoint_every: epochs between checkpoints.

@@ -11,6 +11,7 @@ from resolute.core.images import Batch
 from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import Step, StepModule, World, wrap_step
 from resolute.engine.optimiser import build_optimiser, check_groups
+from resolute.engine.precision import precision_of
 from resolute.engine.schedule import epoch_at, learning_rate_factor
 from resolute.methods.contract import Method, ParameterGroup, Phase, as_method
 
@@ -172,7 +173,7 @@ def start_phases(
             step=module,
             rest=_rest(groups, phase.name),
             amp_device=device.type,
-            has_amp=config.amp,
+            has_amp=precision_of(device, is_mixed=config.amp) == "bf16",
             keeps_frozen=world.size > 1,
         )
         run.select(epoch=0)

@@ -28,8 +28,9 @@ class Result:
         model: sha256 of the model file.
         num_parameters: trainable parameters of the model file.
         config: the effective settings.
-        training: steps, duration in seconds, images per second, last losses, and ``parameters``:
-            the trainable ones with those of parts that serve training alone.
+        training: steps, duration in seconds, images per second, last losses, ``precision`` (the
+            numbers it multiplied in), and ``parameters``: the trainable ones with those of parts
+            that serve training alone.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
         measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where

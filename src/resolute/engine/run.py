@@ -23,9 +23,8 @@ from resolute.data.cache import PixelStore, default_folder
 from resolute.data.loader import TrainLoader, records_to_store
 from resolute.engine import trainer
 from resolute.engine.config import RunConfig
-from resolute.engine.distributed import World, process_group, resolve_device
+from resolute.engine.distributed import World, process_group
 from resolute.engine.interpolate import keep_start, start_weights
-from resolute.engine.precision import warn_of_slow_bf16
 from resolute.engine.progress import Progress
 from resolute.engine.provenance import notes_of, num_trainable, portable, start_of, weights_note
 from resolute.engine.trainer import TrainResult
@@ -73,8 +72,6 @@ def train(
     split = open_split(config.data)
     with process_group(config.train.device) as world:
         _log_split(split, world)
-        if config.train.amp and world.is_main:
-            warn_of_slow_bf16(resolve_device(config.train.device, world))
         streams = Streams(config.train.seed)
         pixels = records_to_store(split.train, config.loader)
         store = PixelStore.open(pixels, cache_folder(config.data))
@@ -184,6 +181,7 @@ def _told(result: TrainResult) -> dict[str, Any]:
         "epochs": result.epochs,
         "duration_s": round(result.duration_s, 1),
         "images_per_s": round(result.images_per_s, 2),
+        "precision": result.precision,
         "losses": dict(result.losses),
     }
 

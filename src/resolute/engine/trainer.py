@@ -27,6 +27,7 @@ from resolute.engine.distributed import World, agree, resolve_device, wait_for_a
 from resolute.engine.ledger import Ledger, Update
 from resolute.engine.phases import PhaseRun, set_modes, start_phases
 from resolute.engine.pictures import SamplePictures
+from resolute.engine.precision import Precision, precision_of
 from resolute.engine.process import interruption, torch_settings
 from resolute.engine.progress import LogProgress, Progress, Standing
 from resolute.engine.saver import Resume, Saver
@@ -61,6 +62,7 @@ class TrainResult:
         losses: mean of each ``phase/term`` over the last epoch, as far as it was made here.
         duration_s: time spent here.
         images_per_s: training images per second here, all processes together.
+        precision: in which numbers it multiplied.
         checkpoint: the last checkpoint.
     """
 
@@ -70,6 +72,7 @@ class TrainResult:
     losses: Mapping[str, float]
     duration_s: float
     images_per_s: float
+    precision: Precision
     checkpoint: Path
 
 
@@ -131,6 +134,9 @@ def train(
         interruption() as is_interrupted,
     ):
         _place(method, device, is_channels_last=config.channels_last)
+        precision = precision_of(device, is_mixed=config.amp)
+        if config.amp and precision != "bf16" and world.is_main:
+            _LOG.info("train.amp: no bf16 instructions on this %s: float32", device.type)
         phases = start_phases(
             method,
             config=config,
@@ -147,6 +153,7 @@ def train(
             threads=threads,
             world_size=world.size,
             device=device.type,
+            precision=precision,
         )
         saver = Saver(
             run_dir / CHECKPOINT_NAME,
@@ -242,6 +249,7 @@ class _Loop:
             losses=self.ledger.means(),
             duration_s=self.ledger.duration_s,
             images_per_s=self.ledger.images_per_s,
+            precision=precision_of(self.device, is_mixed=self.config.amp),
             checkpoint=self.saver.path,
         )
 

@@ -37,7 +37,7 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
     head = ["method", "start", "trials", "Rank-1", "Rank-5", "Rank-10", "mAP"]
     head += list(_THEIRS) * has_papers + [f"r = {rate}" for rate in rates]
     head += [name.replace("=", " = ") for name in unseen] + ["HR query", "parameters"]
-    head += ["parameters in training"] * has_more + ["minutes"]
+    head += ["parameters in training"] * has_more + ["minutes", "trained in"]
     found = []
     for key, results in rows.items():
         cells = [" ".join([key.label, *_marked(results, marks)]), key.start, _trials(results)]
@@ -45,14 +45,20 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
         cells += _their_cells(papers[results[0].method]) * has_papers
         cells += _rate_cells(results, rates, [*unseen, "hr"])
         cells += [f"{results[0].num_parameters:,}"]
-        cells += [f"{_num_trained(results[0]):,}"] * has_more + [_minutes(results)]
+        cells += [f"{_num_trained(results[0]):,}"] * has_more
+        cells += [_minutes(results), ", ".join(_precisions(results)) or NOTHING]
         found.append(tuple(cells))
     return Grid(
         title=title,
         head=tuple(head),
         rows=tuple(found),
-        notes=(*notes, *_derived(members), *(f"{m} {n}." for n, m in marks.items()))
-        + (_on_papers(members, papers) if has_papers else ()),
+        notes=(
+            *notes,
+            *_derived(members),
+            *(f"{m} {n}." for n, m in marks.items()),
+            *_on_minutes(members),
+            *(_on_papers(members, papers) if has_papers else ()),
+        ),
     )
 
 
@@ -102,6 +108,24 @@ def _minutes(results: Sequence[Result]) -> str:
         return NOTHING
     minutes = sum(r.training["duration_s"] for r in whole) / len(whole) / 60
     return f"{minutes:.0f}" if minutes >= 1 else f"{minutes:.1f}"
+
+
+def _precisions(results: Sequence[Result]) -> tuple[str, ...]:
+    """List the numbers that training multiplied in; results of older versions did as asked."""
+    told = dict.fromkeys(
+        r.training.get("precision") or ("bf16" if r.config["train"]["amp"] else "float32")
+        for r in results
+        if r.is_trained
+    )
+    return tuple(told)
+
+
+def _on_minutes(members: Sequence[Result]) -> Iterator[str]:
+    if len(_precisions(members)) > 1:
+        yield (
+            "Rows trained in bf16 and in float32 come from different processors: compare their "
+            "scores, not their minutes."
+        )
 
 
 def _derived(members: Sequence[Result]) -> Iterator[str]:
