@@ -21,8 +21,8 @@ def kept():
     return replace(read_results(ROOT / "results")[0], method="ftwa", training=training)
 
 
-def cell(kept, method, trial, hits, *, seed=0, hr=0.9, **changes):
-    """A cell whose identities 0.. have the Rank-1 given."""
+def cell(kept, method, trial, hits, *, seed=0, hr=None, **changes):
+    """A cell whose identities 0.. have the Rank-1 given; as HR queries ``hr``, all found."""
     config = to_mapping(find_recipe(method, "mlr-viper"))
     config["data"]["trial"], config["train"]["seed"] = trial, seed
     for path, value in changes.items():
@@ -34,8 +34,9 @@ def cell(kept, method, trial, hits, *, seed=0, hr=0.9, **changes):
         per_identity=tuple(enumerate(hits)),
         cmc=(rank1, *kept.scores["protocol"].cmc[1:]),
     )
-    undegraded = replace(report, cmc=(hr, *report.cmc[1:]))
-    scores = {**kept.scores, "protocol": report, "hr": undegraded}
+    found = [1.0] * len(hits) if hr is None else hr
+    undegraded = replace(report, per_identity=tuple(enumerate(found)))
+    scores = {"protocol": report, "hr": undegraded}
     return replace(kept, method=method, config=config, scores=scores, measures={})
 
 
@@ -51,8 +52,9 @@ def test_gains_are_differences_of_the_cells_both_have(kept):
     assert (gain.row, gain.control, gain.part) == ("ftwa", "baseline-twins", "all modules")
     assert gain.difference.num_cells == 2
     assert gain.difference.mean == pytest.approx((0.25 + 0.5) / 2)
-    # The controls' gap: 0.9 - 0.5 and 0.9 - 0.25.
-    assert gain.share_of_gap == pytest.approx(0.375 / ((0.4 + 0.65) / 2))
+    # The controls' gap: 1 - 0.5 and 1 - 0.25.
+    assert gain.gap.mean == pytest.approx((0.5 + 0.75) / 2)
+    assert gain.share_of_gap == pytest.approx(0.375 / ((0.5 + 0.75) / 2))
 
 
 def test_seeds_are_averaged_within_their_half(kept):
@@ -67,12 +69,50 @@ def test_seeds_are_averaged_within_their_half(kept):
     assert gain.difference.same_sign == 1
 
 
+def test_a_share_is_given_of_a_gap_that_is_there(kept):
+    few, many = [1.0] * 30 + [0.0] * 70, [1.0] * 40 + [0.0] * 60
+    results = [
+        cell(kept, "baseline", 0, few, hr=[1.0] * 80 + [0.0] * 20),
+        cell(kept, "baseline-twins", 0, many),
+    ]
+    (gain,) = gains(results)
+    assert gain.gap.mean == pytest.approx(0.5)
+    assert 0 < gain.gap.low < 0.5 < gain.gap.high
+    assert gain.share_of_gap == pytest.approx(0.1 / 0.5)
+    grid = next(grid for grid in grids(results) if grid.title.startswith("What each part"))
+    row = dict(zip(grid.head, grid.rows[0], strict=True))
+    assert row["share of it"] == "20 %"
+    assert row["gap of the control"].startswith("+50.0 (+4")
+
+
+def test_gains_at_unseen_rates_are_a_table_of_their_own(kept):
+    results = []
+    for method, hits in (("baseline", [0.0, 0.0]), ("baseline-twins", [1.0, 0.0])):
+        usual = cell(kept, method, 0, [1.0, 1.0])
+        at_8 = replace(usual.scores["protocol"], per_identity=tuple(enumerate(hits)))
+        results.append(replace(usual, scores={**usual.scores, "r=8": at_8, "r=16": at_8}))
+    assert gains(results)[0].difference.mean == 0
+    (gain,) = gains(results, score="r=8")
+    assert gain.difference.mean == pytest.approx(0.5)
+    assert gain.gap.mean == 1
+    titles = [grid.title for grid in grids(results) if grid.title.startswith("What each part")]
+    assert titles == [
+        "What each part gives, Rank-1 in points",
+        "What each part gives at r = 8, Rank-1 in points",
+        "What each part gives at r = 16, Rank-1 in points",
+    ]
+
+
 def test_no_gap_no_share(kept):
     results = [
-        cell(kept, "baseline", 0, [1.0, 0.0], hr=0.4),
-        cell(kept, "baseline-twins", 0, [1.0, 1.0], hr=0.4),
+        cell(kept, "baseline", 0, [1.0, 0.0], hr=[0.0, 1.0]),
+        cell(kept, "baseline-twins", 0, [1.0, 1.0]),
     ]
-    assert gains(results)[0].share_of_gap is None
+    (gain,) = gains(results)
+    assert gain.gap.mean == 0
+    assert gain.share_of_gap is None
+    results = [replace(r, scores={"protocol": r.scores["protocol"]}) for r in results]
+    assert gains(results)[0].gap is None
 
 
 def test_every_control_is_a_row_of_the_table():

@@ -48,22 +48,30 @@ class Gain:
         control: method that differs in one thing, or has nothing of the method.
         part: that thing.
         difference: of Rank-1, with both intervals.
-        share_of_gap: the gain over the control's gap between HR and LR queries, all that modules
-            for resolution can win; None where the control has no such gap.
+        gap: of Rank-1 between HR and LR queries of the control, all that modules for resolution
+            can win; None where HR queries were not scored.
     """
 
     row: str
     control: str
     part: str
     difference: Difference
-    share_of_gap: float | None
+    gap: Difference | None
+
+    @property
+    def share_of_gap(self) -> float | None:
+        """The gain over the gap; None where the gap cannot be told from none."""
+        if self.gap is None or self.gap.low <= 0:
+            return None
+        return self.difference.mean / self.gap.mean
 
 
-def gains(results: Sequence[Result]) -> list[Gain]:
+def gains(results: Sequence[Result], *, score: str = "protocol") -> list[Gain]:
     """Compare rows with their controls over the cells that both have.
 
     Args:
         results: trained cells of one benchmark, start and set of changes.
+        score: which of their scores; cells without it are left out.
 
     Returns:
         One gain per pair of rows that have a trial and seed in common.
@@ -73,14 +81,15 @@ def gains(results: Sequence[Result]) -> list[Gain]:
     """
     by_row: dict[str, dict[tuple[int, int], Result]] = {}
     for result in results:
-        by_row.setdefault(result.method, {})[place(result)] = result
+        if score in result.scores:
+            by_row.setdefault(result.method, {})[place(result)] = result
     found = []
     for row, control, part in CONTROLS:
         ours, theirs = by_row.get(row, {}), by_row.get(control, {})
         places = sorted(ours.keys() & theirs.keys())
         if places:
             pairs = [(theirs[p], ours[p]) for p in places]
-            found.append(_gain(row, control, part, pairs))
+            found.append(_gain(row, control, part, pairs, score))
     return found
 
 
@@ -93,36 +102,32 @@ def place(result: Result) -> tuple[int, int]:
     return result.config["data"]["trial"], result.config["train"]["seed"]
 
 
-def _gain(row: str, control: str, part: str, pairs: Sequence[tuple[Result, Result]]) -> Gain:
-    before, after = (
-        [dict(pair[side].scores["protocol"].per_identity) for pair in pairs] for side in (0, 1)
-    )
-    difference = paired_difference(
-        before,
-        after,
-        streams=Streams(0),
-        halves=[place(one)[0] for one, _ in pairs],
-        num_train=_num_train(pairs[0][0].measures),
-    )
+def _gain(
+    row: str, control: str, part: str, pairs: Sequence[tuple[Result, Result]], score: str
+) -> Gain:
+    controls, ours = zip(*pairs, strict=True)
+    has_hr = all("hr" in cell.scores for cell in controls)
     return Gain(
         row=row,
         control=control,
         part=part,
-        difference=difference,
-        share_of_gap=_share_of_gap([one for one, _ in pairs], difference.mean),
+        difference=_difference(controls, score, ours, score),
+        gap=_difference(controls, score, controls, "hr") if has_hr else None,
+    )
+
+
+def _difference(
+    before: Sequence[Result], score_before: str, after: Sequence[Result], score_after: str
+) -> Difference:
+    """Compare one score of some cells with one of the cells in the same places."""
+    return paired_difference(
+        [dict(cell.scores[score_before].per_identity) for cell in before],
+        [dict(cell.scores[score_after].per_identity) for cell in after],
+        streams=Streams(0),
+        halves=[place(cell)[0] for cell in before],
+        num_train=_num_train(before[0].measures),
     )
 
 
 def _num_train(measures: Mapping[str, Mapping[str, int]]) -> int | None:
     return measures["identities"]["train"] if "identities" in measures else None
-
-
-def _share_of_gap(controls: Sequence[Result], gain: float) -> float | None:
-    gaps = [
-        one.scores["hr"].ranks[1] - one.scores["protocol"].ranks[1]
-        for one in controls
-        if "hr" in one.scores
-    ]
-    if len(gaps) < len(controls) or sum(gaps) <= 0:
-        return None
-    return gain / (sum(gaps) / len(gaps))
