@@ -189,12 +189,13 @@ def test_without_a_vgg_its_notes_say_so():
     blueprint = small_blueprint("csr-gan")
     method, start = METHODS["csr-gan"](blueprint, streams=Streams(0))
     assert start == "random weights"
-    (note,) = notes_of(method)
+    note, rates = notes_of(method)
     assert note == "CSR-GAN without its two perceptual terms: no VGG-19 weights were given"
+    assert "r = 8 is no unseen rate" in rates
     named = replace(blueprint, method=replace(blueprint.method, perceptual_weights="/x/vgg19.pth"))
     method, start = METHODS["csr-gan"](named, streams=Streams(0))
     assert start == "random weights; perceptual terms: VGG-19 from vgg19.pth"
-    assert notes_of(method) == []
+    assert notes_of(method) == [rates]
     for name in PHASES:  # at the very first step, not when its turn comes
         with pytest.raises(CheckpointError, match="no such file"):
             losses_of(method, name)
