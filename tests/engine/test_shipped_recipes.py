@@ -24,7 +24,7 @@ from resolute.inference.embed import embed_records
 from resolute.inference.load import load
 from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
-from resolute.methods.variants import TABLE1, TABLE2
+from resolute.methods.variants import TABLE1
 from resolute.recipes.catalogue import find_recipe
 
 RECIPES = {
@@ -83,7 +83,7 @@ def test_killed_and_resumed_gives_the_same_bits(recipe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted({*TABLE1, *TABLE2}))
+@pytest.mark.parametrize("name", TABLE1)  # the rows of Table 2 between are FTWA with fewer parts
 def test_overfits_eight_identities(name, tmp_path):
     config = small_config(
         name,
@@ -93,6 +93,7 @@ def test_overfits_eight_identities(name, tmp_path):
         loader__pad=0,
         loader__flip=0.0,
         train__epochs=60,
+        train__checkpoint_every=60,
     )
     train(config, tmp_path / "run")
     split = open_split(config.data)
