@@ -68,10 +68,19 @@ def test_a_claim_needs_the_interval_and_four_fifths_of_the_cells():
     assert split.low > 0
     assert not split.is_claim
     one = {pid: float(pid == 0) for pid in people}
-    unsure = paired_difference([zero], [one], streams=Streams(0))
+    unsure = paired_difference([zero] * 5, [one] * 5, streams=Streams(0))
     assert unsure.same_sign == 1.0
     assert not unsure.is_claim
-    assert paired_difference([better], [zero], streams=Streams(0)).is_claim  # a claimed loss
+    assert paired_difference([better] * 5, [zero] * 5, streams=Streams(0)).is_claim  # a loss
+
+
+@pytest.mark.parametrize("num_cells", [1, 2, 3])
+def test_one_or_two_cells_claim_nothing(num_cells):
+    before, after = dict.fromkeys(range(100), 0.0), dict.fromkeys(range(100), 1.0)
+    got = paired_difference([before] * num_cells, [after] * num_cells, streams=Streams(0))
+    assert got.low > 0
+    assert got.same_sign == 1.0
+    assert got.has_cells == got.is_claim == (num_cells == 3)
 
 
 def test_equal_methods_claim_nothing():

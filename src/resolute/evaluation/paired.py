@@ -19,6 +19,9 @@ from resolute.evaluation.intervals import (
 
 # Share of the cells that must have the sign of the mean before a difference is claimed.
 SAME_SIGN = 0.8
+# Fewer cells say nothing of what another half or seed would give: the interval over identities
+# knows neither [ours].
+MIN_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,15 @@ class Difference:
     num_identities: int
 
     @property
+    def has_cells(self) -> bool:
+        """Whether there are cells enough to claim anything."""
+        return self.num_cells >= MIN_CELLS
+
+    @property
     def is_claim(self) -> bool:
-        """Whether the primary interval excludes zero and four fifths of the cells agree."""
-        return (self.low > 0 or self.high < 0) and self.same_sign >= SAME_SIGN
+        """Whether the primary interval excludes zero and four fifths of enough cells agree."""
+        excludes_zero = self.low > 0 or self.high < 0
+        return excludes_zero and self.has_cells and self.same_sign >= SAME_SIGN
 
 
 def paired_difference(

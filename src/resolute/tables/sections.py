@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resolute.engine.result import Result
-from resolute.evaluation.paired import SAME_SIGN
+from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN, Difference
 from resolute.evaluation.summary import Spread, Summary
 from resolute.tables.gains import Gain, gains
 from resolute.tables.layout import NOTHING, Grid, percent, signed
@@ -143,8 +143,9 @@ def _gains(rows: Rows, score: str) -> Grid:
         rows=tuple(found),
         notes=(
             "Primary interval: bootstrap over identities of the difference averaged over trials "
-            "and seeds. A claim needs it to exclude zero and the same sign in "
-            f"{100 * SAME_SIGN:.0f} % of the cells. The gap is what the control gains when its "
+            f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
+            f"sign in {100 * SAME_SIGN:.0f} % of them: the interval knows neither other trials nor "
+            "seeds. The gap is what the control gains when its "
             "queries are not degraded, with its interval over identities: all that modules for "
             "resolution can win. No share is given of a gap that cannot be told from none.",
         )
@@ -170,5 +171,11 @@ def _gain_cells(gain: Gain, label: str, start: str) -> tuple[str, ...]:
         f"{100 * found.same_sign:.0f} %",
         gap,
         share,
-        "yes" if found.is_claim else "no",
+        _claim(found),
     )
+
+
+def _claim(found: Difference) -> str:
+    if not found.has_cells:
+        return "too few cells"
+    return "yes" if found.is_claim else "no"
