@@ -36,6 +36,35 @@ def images(backbone, count=2):
     return torch.randn(count, 3, height, width, generator=Streams(1).torch(Stream.SYNTHETIC))
 
 
+@pytest.mark.parametrize("part", ["shallow", "stages"])
+def test_a_normalised_stem_trains_as_its_layers_one_by_one(part):
+    backbone = build("osnet_gn_x0_5").double()
+    found = getattr(backbone, part)()
+    stem = found[0] if part == "stages" else found
+    with torch.no_grad():  # scales and shifts that matter
+        stem.in_first.weight.add_(torch.tensor([0.3, -0.2, 0.1]))
+        stem.in_first.bias.add_(torch.tensor([0.5, -1.0, 0.2]))
+    x = images(backbone, 3).double()
+    grads = []
+    for layers in (stem, nn.Sequential(*stem)):
+        backbone.zero_grad()
+        y = layers(x)
+        (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum().backward()
+        grads.append({"": y.detach()} | {n: p.grad for n, p in stem.named_parameters()})
+    assert grads[1]["in_first.weight"].norm() > 0
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][name], msg=name)
+    with torch.no_grad():  # without gradients nothing is rearranged
+        torch.testing.assert_close(stem(x), nn.Sequential(*stem)(x), rtol=0, atol=0)
+
+
+def test_a_normalised_stem_passes_gradients_to_images_that_ask_for_them():
+    backbone = build("osnet_gn_x0_5")
+    x = images(backbone).requires_grad_()
+    backbone.shallow()(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
 def test_config_and_table_name_the_same_backbones():
     assert list(get_args(BackboneName)) == list(BACKBONES)
     assert set(PARAMETERS) == set(BACKBONES)

@@ -4,9 +4,11 @@ Letters: N images, C channels, H, W input size, h, w size of the deep map, D emb
 """
 
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from resolute.core.errors import ConfigError
 
@@ -116,7 +118,41 @@ class OSNet(nn.Module):
 
     def _part(self, *names: str) -> nn.Sequential:
         modules = ((name, getattr(self, name)) for name in names)
-        return nn.Sequential(OrderedDict((n, m) for n, m in modules if m is not None))
+        present = OrderedDict((name, module) for name, module in modules if module is not None)
+        return NormalisedStem(present) if "in_first" in present else nn.Sequential(present)
+
+
+class NormalisedStem(nn.Sequential):
+    """``in_first``, ``conv1`` and what follows them, one after the other.
+
+    In training the three scales and shifts of ``in_first`` enter through the weights of ``conv1``:
+    the same sums in another order, without the gradient of every pixel, which nothing else asks
+    for (`benchmarks/stem.py`) [ours].
+    """
+
+    in_first: nn.InstanceNorm2d
+    conv1: nn.Sequential
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Transform images.
+
+        Args:
+            images: normalised RGB, shape (N, 3, H, W).
+
+        Returns:
+            What the last layer gives, shape (N, C, h, w).
+        """
+        if images.requires_grad or not torch.is_grad_enabled():
+            plain: Tensor = super().forward(images)  # type: ignore[no-untyped-call]  # torch's
+            return plain
+        scale, shift = (p[:, None, None] for p in (self.in_first.weight, self.in_first.bias))
+        conv = cast("nn.Conv2d", self.conv1[0])
+        normalised = functional.instance_norm(images, eps=self.in_first.eps)
+        features = _convolve(conv, normalised, conv.weight * scale)
+        features = features + _convolve(conv, shift.expand_as(images[:1]), conv.weight)
+        for layer in (*self.conv1[1:], *self[2:]):
+            features = layer(features)
+        return features
 
 
 class OSBlock(nn.Module):
@@ -230,6 +266,10 @@ class LearnedPooling(nn.Module):
                 "a backbone with average pooling such as osnet_x0_5"
             )
         return (features * self.weight.squeeze(1)).sum(dim=(2, 3)) + self.bias  # (N, C)
+
+
+def _convolve(conv: nn.Conv2d, features: Tensor, weight: Tensor) -> Tensor:
+    return functional.conv2d(features, weight, stride=conv.stride, padding=conv.padding)
 
 
 def _instance_norm_stem(out_channels: int) -> nn.Sequential:
