@@ -131,6 +131,17 @@ def test_parameters_and_minutes_stand_beside_the_scores(kept):
     }
 
 
+def test_minutes_of_a_run_that_went_on_are_those_of_all_its_steps(kept):
+    last_part = {"steps": 150, "duration_s": 60.0, "images_per_s": 8.0, "resumed": True}
+    went_on = cell(kept, "ftwa", training=last_part)
+    assert columns(grids([went_on])[0], "minutes") == {"`ftwa`": ("20",)}  # 150 x 64 / 8 s
+    nothing_left = cell(kept, "baseline", training=last_part | {"images_per_s": 0.0})
+    assert columns(grids([nothing_left])[0], "minutes") == {"`baseline`": ("–",)}
+    derived = cell(kept, "ftwa-const", training={"from": "ftwa"})
+    both = columns(grids([went_on, derived])[0], "minutes")
+    assert both == {"`ftwa`": ("20",), "`ftwa-const`": ("–",)}
+
+
 def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(kept):
     old = cell(kept, "baseline")  # kept before results told
     new = [

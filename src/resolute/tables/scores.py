@@ -102,12 +102,25 @@ def _num_trained(result: Result) -> int:
 
 
 def _minutes(results: Sequence[Result]) -> str:
-    """Mean minutes of training; parts of runs that went on later tell nothing."""
-    whole = [r for r in results if r.is_trained and not r.training.keys() & {"resumed", "from"}]
-    if not whole:
+    """Mean minutes of training, of the cells whose time is known."""
+    known = [seconds / 60 for r in results if (seconds := _seconds(r)) is not None]
+    if not known:
         return NOTHING
-    minutes = sum(r.training["duration_s"] for r in whole) / len(whole) / 60
+    minutes = sum(known) / len(known)
     return f"{minutes:.0f}" if minutes >= 1 else f"{minutes:.1f}"
+
+
+def _seconds(result: Result) -> float | None:
+    """Seconds of training; of a run that went on later, all its steps at the last part's speed."""
+    training = result.training
+    if not result.is_trained or "from" in training:
+        return None
+    if "resumed" not in training:
+        return float(training["duration_s"])
+    if not training["images_per_s"]:  # no step was left when it went on
+        return None
+    images = training["steps"] * result.config["loader"]["batch_size"]
+    return float(images / training["images_per_s"])
 
 
 def _precisions(results: Sequence[Result]) -> tuple[str, ...]:
