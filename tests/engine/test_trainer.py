@@ -199,6 +199,14 @@ def test_nothing_to_move_is_refused(tmp_path):
         run(tmp_path, method=method)
 
 
+def test_a_phase_without_a_whole_epoch_says_how_many_are_enough(tmp_path):
+    method = TinyMethod()
+    main = method.phases[0]
+    method.phases = (replace(main, name="warmup", last=1 / 6), replace(main, first=1 / 6))
+    with pytest.raises(ConfigError, match=r"phase warmup: works .* raise train.epochs to 3$"):
+        run(tmp_path, method=method, epochs=2)
+
+
 # ---------------------------------------------------------------------- learning rates, options
 
 

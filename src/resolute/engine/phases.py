@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
@@ -220,9 +221,12 @@ def _rest(groups: Mapping[str, Sequence[ParameterGroup]], phase: str) -> list[nn
 def _check_epochs(phase: Phase, groups: Sequence[ParameterGroup], epochs: int) -> None:
     first, last = epoch_at(phase.first, epochs), epoch_at(phase.last, epochs)
     if first == last:
+        enough = next(
+            n for n in count(epochs + 1) if epoch_at(phase.first, n) < epoch_at(phase.last, n)
+        )
         raise ConfigError(
             f"phase {phase.name}: works from {phase.first:g} to {phase.last:g} of the run, which "
-            f"is no whole epoch of {epochs}; raise train.epochs"
+            f"is no whole epoch of {epochs}; raise train.epochs to {enough}"
         )
     frozen = min(group.frozen_epochs for group in groups)
     if frozen > first:
