@@ -46,7 +46,7 @@ def run_quickstart(
     Args:
         folder: one run folder per method is made in it; finished runs are not trained again, an
             interrupted one goes on.
-        is_smoke: see :func:`configs`.
+        is_smoke: see :func:`configs`; its run folders have names of their own.
         progress: gives what is told how a run goes.
 
     Returns:
@@ -54,7 +54,7 @@ def run_quickstart(
     """
     results = []
     for config in configs(is_smoke=is_smoke):
-        run_dir = folder / config.name
+        run_dir = folder / (f"{config.name}-smoke" if is_smoke else config.name)
         if not (run_dir / "model.safetensors").exists():
             begun = (run_dir / "checkpoint.safetensors").exists()
             train(
