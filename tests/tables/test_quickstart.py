@@ -12,7 +12,7 @@ def made(monkeypatch):
     """What was asked for: (name of the run folder, epochs, how it resumed), in order."""
     found = []
 
-    def train(config, run_dir, *, resume, progress):  # noqa: ARG001 (as the engine's)
+    def train(config, run_dir, *, resume, progress):
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "model.safetensors").touch()
         found.append((run_dir.name, config.train.epochs, resume))
