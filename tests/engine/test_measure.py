@@ -10,7 +10,12 @@ from resolute.core.errors import ConfigError
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Embedding, Labels, Resolution
 from resolute.data.benchmark import open_split
-from resolute.engine.constant import best_constant, choosing_split, with_constant
+from resolute.engine.constant import (
+    best_constant,
+    best_of_each,
+    choosing_split,
+    with_constant,
+)
 from resolute.engine.measure import share_histogram
 from resolute.evaluation.protocol import find_protocol
 from resolute.evaluation.scoring import evaluate
@@ -50,6 +55,20 @@ def test_the_best_constant_is_the_best_of_a_literal_search():
     assert choice.share == min(tied, key=lambda share: abs(share - 0.5))
     assert (choice.low, choice.high) == (min(tied), max(tied))
     assert choice.share > 0.5  # the cleaner space is trusted more
+
+
+def test_the_best_of_each_takes_every_persons_own_share():
+    query, gallery = random_side(index=1), random_side(index=2)
+    scored = {"protocol": find_protocol("mlr"), "streams": Streams(0), "trial": 0}
+    found = best_of_each(query, gallery, **scored)
+    by_person = {}
+    for step in range(21):
+        pair = (with_constant(query[0], step / 20), with_constant(gallery[0], step / 20))
+        report = evaluate(scored["protocol"], pair, query[1], gallery[1], streams=Streams(0))
+        for pid, rank1 in report.per_identity:
+            by_person.setdefault(pid, []).append(rank1)
+    assert found == pytest.approx(np.mean([max(ranks) for ranks in by_person.values()]))
+    assert found > best_constant(query, gallery, **scored).rank1
 
 
 def test_shares_that_all_do_equally_well_end_in_the_middle():

@@ -144,7 +144,7 @@ def test_trials_and_seeds_are_worded_in_short(kept):
 def test_measures_become_tables(kept):
     counts = [0] * 9 + [8]
     measures = {
-        "constant": {"share": 0.35, "identities": "training"},
+        "constant": {"share": 0.35, "identities": "training", "best_of_each": 0.875},
         "share_of_hr": {"counts": counts, "mean": 0.97, "std": 0.01},
         "recovery": {"2": 0.5, "8": -0.25},
         "transform": {"parameters": 1234, "macs": 5_000_000},
@@ -153,9 +153,11 @@ def test_measures_become_tables(kept):
     result = replace(result, scores={**result.scores, "fusion=constant": result.scores["protocol"]})
     by_title = {grid.title.split(",")[0].split(":")[0]: grid for grid in grids([result])}
     fusions = by_title["Fusions of one checkpoint"]
-    assert fusions.rows[0][-1] == "0.35"
-    assert fusions.rows[0][-2] == f"{100 * result.scores['protocol'].ranks[1]:.1f}"
+    assert fusions.rows[0][-2:] == ("0.35", "87.5")
+    assert fusions.rows[0][-3] == f"{100 * result.scores['protocol'].ranks[1]:.1f}"
     assert fusions.rows[0][2] == "–"
+    del measures["constant"]["best_of_each"]  # of results kept before it was measured
+    assert grids([result])[1].rows[0][-2:] == ("0.35", "–")
     assert by_title["Share of the HR space a / (a + b)"].rows[0][-3:] == ("100.0", "0.97", "0.010")
     assert by_title["What T recovers"].rows[0][2:] == ("50.0", "-25.0", "1,234", "5")
 

@@ -3,6 +3,8 @@
 Letters: Q queries, G gallery.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from resolute.core.errors import ConfigError
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Embedding, Labels, Resolution, Split
 from resolute.evaluation.protocol import Protocol
+from resolute.evaluation.report import Report
 from resolute.evaluation.scoring import evaluate
 
 NUM_SHARES = 21  # 0, 0.05 .. 1 [ours]
@@ -58,20 +61,37 @@ def best_constant(
     Raises:
         ConfigError: if the embeddings have one stream: there is nothing to share.
     """
-    if query[0].vectors.shape[1] != 2:
-        raise ConfigError(
-            f"constant: expected embeddings with 2 streams, got {query[0].vectors.shape[1]}"
-        )
-    spaces = [distance_matrix(query[0], gallery[0], fusion=fusion) for fusion in ("hr", "lr")]
-    found: dict[float, tuple[float, float]] = {}
-    for share in np.linspace(0, 1, NUM_SHARES).round(2).tolist():
-        distances = share * spaces[0] + (1 - share) * spaces[1]  # (Q, G)
-        report = evaluate(protocol, distances, query[1], gallery[1], streams=streams, trial=trial)
-        found[share] = (report.ranks[1], report.mean_ap)
+    reports = _by_share(query, gallery, protocol=protocol, streams=streams, trial=trial)
+    found = {share: (report.ranks[1], report.mean_ap) for share, report in reports}
     best = max(found.values())
     tied = [share for share, scores in found.items() if scores == best]
     share = min(tied, key=lambda value: (abs(value - 0.5), value))
     return Choice(share=share, rank1=best[0], mean_ap=best[1], low=min(tied), high=max(tied))
+
+
+def best_of_each(
+    query: Side, gallery: Side, *, protocol: Protocol, streams: Streams, trial: int
+) -> float:
+    """Compute what a weight per person could win at most, by looking at the answers [ours].
+
+    Args:
+        query: embeddings and labels of Q images.
+        gallery: the same of G images.
+        protocol: how they are scored.
+        streams: source of the gallery draws.
+        trial: address of the draws.
+
+    Returns:
+        Mean over identities of the Rank-1 at the share that is best for each.
+
+    Raises:
+        ConfigError: if the embeddings have one stream.
+    """
+    best: dict[int, float] = {}
+    for _, report in _by_share(query, gallery, protocol=protocol, streams=streams, trial=trial):
+        for pid, rank1 in report.per_identity:
+            best[pid] = max(rank1, best.get(pid, 0.0))
+    return math.fsum(best.values()) / len(best)
 
 
 def with_constant(embedding: Embedding, share: float) -> Embedding:
@@ -82,6 +102,20 @@ def with_constant(embedding: Embedding, share: float) -> Embedding:
         share: of the HR space, 0..1.
     """
     return replace(embedding, fusion="constant", constant=share)
+
+
+def _by_share(
+    query: Side, gallery: Side, *, protocol: Protocol, streams: Streams, trial: int
+) -> Iterator[tuple[float, Report]]:
+    if query[0].vectors.shape[1] != 2:
+        raise ConfigError(
+            f"constant: expected embeddings with 2 streams, got {query[0].vectors.shape[1]}"
+        )
+    of_hr, of_lr = (distance_matrix(query[0], gallery[0], fusion=f) for f in ("hr", "lr"))
+    for share in np.linspace(0, 1, NUM_SHARES).round(2).tolist():
+        distances = share * of_hr + (1 - share) * of_lr  # (Q, G)
+        report = evaluate(protocol, distances, query[1], gallery[1], streams=streams, trial=trial)
+        yield share, report
 
 
 def choosing_split(split: Split, *, is_held_out: bool, streams: Streams) -> Split:

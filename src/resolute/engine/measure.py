@@ -16,7 +16,7 @@ from resolute.core.types import Embedding, Labels, Record, Split
 from resolute.data.cache import PixelStore
 from resolute.data.loader import native_batches
 from resolute.engine.config import RunConfig
-from resolute.engine.constant import best_constant, choosing_split, with_constant
+from resolute.engine.constant import best_constant, best_of_each, choosing_split, with_constant
 from resolute.engine.opening import open_run
 from resolute.engine.process import torch_settings
 from resolute.engine.run import cache_folder
@@ -39,9 +39,10 @@ class Measured:
 
     Attributes:
         scores: ``fusion=constant``, the best constant share; empty with one space.
-        measures: ``identities`` (train, test); with two spaces ``constant`` (the choice) and, where
-            qualities differ, ``share_of_hr`` (histogram of a / (a + b)); with a transform
-            ``recovery`` by rate and ``transform`` (parameters, macs).
+        measures: ``identities`` (train, test); with two spaces ``constant`` (the choice, and
+            ``best_of_each``) and, where qualities differ, ``share_of_hr`` (histogram of
+            a / (a + b)); with a transform ``recovery`` by rate and ``transform`` (parameters,
+            macs).
     """
 
     scores: Mapping[str, Report] = field(default_factory=dict)
@@ -143,6 +144,7 @@ class _Bench:
         report = score(protocol, pair, query[1], gallery[1], **scored)  # type: ignore[arg-type]
         return report, {
             **asdict(choice),
+            "best_of_each": best_of_each(query, gallery, protocol=protocol, **scored),
             "identities": "held-out" if is_held_out else "training",
             "count": len({record.pid for record in chosen_on.query}),
         }

@@ -55,14 +55,22 @@ def _fusions(rows: Rows) -> Grid:
         shares = Spread.of([r.measures["constant"]["share"] for r in scored])
         deviation = f" ± {shares.std:.2f}" if shares.std is not None else ""
         chosen_on |= dict.fromkeys(r.measures["constant"]["identities"] for r in scored)
-        found.append((key.label, key.start, *cells, f"{shares.mean:.2f}{deviation}"))
+        bounds = [
+            r.measures["constant"]["best_of_each"]
+            for r in scored
+            if "best_of_each" in r.measures["constant"]
+        ]
+        bound = percent(Spread.of(bounds) if bounds else None)
+        found.append((key.label, key.start, *cells, f"{shares.mean:.2f}{deviation}", bound))
     return Grid(
         title="Fusions of one checkpoint, Rank-1",
-        head=("method", "start", *FUSIONS, "share of HR"),
+        head=("method", "start", *FUSIONS, "share of HR", "best of each"),
         rows=tuple(found),
         notes=(
             f"`constant` is the best constant share of the HR space, chosen on "
-            f"{' and '.join(chosen_on)} identities.",
+            f"{' and '.join(chosen_on)} identities. `best of each` looks at the answers: for each "
+            "person the share that is best for it. It bounds what a weight per person could win, "
+            "and is no score.",
         ),
     )
 
