@@ -154,6 +154,16 @@ def test_ctrl_c_in_any_verb_is_exit_code_130(capsys, monkeypatch):
     assert err == "resolute: interrupted\n"
 
 
+def test_threads_wait_briefly_unless_the_user_says_how():
+    for given in ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}):
+        environment = dict(given)
+        cli.wait_briefly(environment)
+        assert environment == given
+    environment = {}
+    cli.wait_briefly(environment)
+    assert environment == {"GOMP_SPINCOUNT": cli.SPINS}
+
+
 def test_features_of_anybody(capsys, tmp_path):
     vectors = np.eye(4, dtype=np.float32)
     for name, camid in (("q", 0), ("g", 1)):

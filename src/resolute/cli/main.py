@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import NoReturn
 
 from resolute.core.config import unknown_name
@@ -38,6 +38,10 @@ VERBS: dict[str, str] = {
     "mlr": "build or verify a multi-low-resolution data set on disk",
     "datasets": "check a data set folder against the published counts",
 }
+
+
+# Rounds that a thread of GNU OpenMP waits for the next piece of work before it sleeps.
+SPINS = "10000"
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         fail(unknown_name("command", verb, list(VERBS)) + " (resolute --help lists all)")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    wait_briefly(os.environ)
     module = importlib.import_module(f"resolute.cli.{verb}")
     try:
         parser = Parser(prog=f"resolute {verb}", description=VERBS[verb], allow_abbrev=False)
@@ -99,6 +104,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A folder that cannot be written, a full disk: the user's to mend, with its name.
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
     return code
+
+
+def wait_briefly(environment: MutableMapping[str, str]) -> None:
+    """Have torch's threads sleep soon when they wait, unless the user says how they wait.
+
+    By default they keep their cores for a millisecond or so at each of thousands of waits, which
+    takes them from whoever does the work wherever cores are shared (``benchmarks/waiting.py``).
+    No number changes. Read when torch is loaded, so later calls do nothing.
+
+    Args:
+        environment: of this process; what it starts inherits it.
+    """
+    if not environment.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        environment["GOMP_SPINCOUNT"] = SPINS
 
 
 def _overview() -> str:
