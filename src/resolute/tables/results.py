@@ -17,8 +17,8 @@ differ. Each file holds the settings, split digest, start weights, versions and 
 run.
 
 Scores are percent. LR queries against the HR gallery under the protocol; `r = 8` is a rate that is
-not in training; `HR query` is the undegraded query, outside the protocol. ± is the standard
-deviation over trials.
+not in training unless a row's note says so; `HR query` is the undegraded query, outside the
+protocol. ± is the standard deviation over trials.
 """
 
 
