@@ -103,6 +103,17 @@ def test_gains_at_unseen_rates_are_a_table_of_their_own(kept):
     ]
 
 
+def test_a_control_in_other_numbers_is_marked(kept):
+    def trained(method, precision):
+        usual = cell(kept, method, 0, [1.0, 0.0])
+        return replace(usual, training={**usual.training, "precision": precision})
+
+    ours = trained("baseline-twins", "float32")
+    for precision, against in (("float32", "`baseline`"), ("bf16", "`baseline`, bf16")):
+        *_, grid = grids([trained("baseline", precision), ours])
+        assert dict(zip(grid.head, grid.rows[0], strict=True))["against"] == against
+
+
 def test_no_gap_no_share(kept):
     results = [
         cell(kept, "baseline", 0, [1.0, 0.0], hr=[0.0, 1.0]),

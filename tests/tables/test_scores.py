@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resolute.cli.table import fitted
+from resolute.cli.grids import fitted
 from resolute.core.config import to_mapping
 from resolute.data.benchmark import benchmark_names
 from resolute.engine.result import Result

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "recipes": "list methods, data sets and what each recipe sets",
     "describe": "print parameters, MACs and shapes of a run or backbone",
     "table": "fill a table of the paper cell by cell; goes on where it stopped",
+    "gain": "results against results, person by person, with intervals",
     "report": "write one page about runs, to open without a network",
     "results": "make the page of kept results",
     "convert": "turn a weight file (Torchreid, FastReID, ours) into a run folder",

@@ -2,23 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from resolute.cli.grids import print_grid
 from resolute.cli.overrides import parse, take_settings
-from resolute.cli.scores import print_table, table_width
+from resolute.cli.scores import print_table
 from resolute.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resolute.tables.cells import Cell
-    from resolute.tables.layout import Grid
     from resolute.tables.standing import Places, Standing
-
-_SHORT_HEAD = 8  # characters; such names of columns stay on one line
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -151,10 +148,7 @@ def _fill(cells: Sequence["Cell"], places: "Places", options: argparse.Namespace
     done = [s.result for s in standings if s.state is State.DONE and s.result is not None]
     for name in dict.fromkeys(benchmark_of(result) for result in done):
         for grid in grids([result for result in done if benchmark_of(result) == name]):
-            for part in fitted(grid, table_width()):
-                print_table(_laid_out(part, table_width()))
-            for note in grid.notes:
-                print(note)
+            print_grid(grid)
     if options.markdown is not None and done:
         options.markdown.write_text(results_page(done))
     open_ = [s for s in standings if s.state is not State.DONE]
@@ -183,58 +177,3 @@ def _states(standings: Sequence["Standing"]) -> Table:
 
 def _minutes(minutes: float | None) -> str:
     return "unknown" if minutes is None else f"{minutes:.1f}"
-
-
-def fitted(grid: "Grid", width: int) -> list["Grid"]:
-    """Divide a grid that is wider than the terminal, so that no word of it is cut.
-
-    Args:
-        grid: of any width.
-        width: characters in a line.
-
-    Returns:
-        One or more grids, each with the first column, which names the rows.
-    """
-    needed = _widths(grid, is_narrow=True)
-    parts: list[list[int]] = [[0]]
-    for column in range(1, len(needed)):
-        if len(parts[-1]) > 1 and _line(needed[i] for i in [*parts[-1], column]) > width:
-            parts.append([0])
-        parts[-1].append(column)
-    return [
-        replace(
-            grid,
-            title=grid.title if number == 0 else f"{grid.title}, further columns",
-            head=tuple(grid.head[i] for i in part),
-            rows=tuple(tuple(row[i] for i in part) for row in grid.rows),
-        )
-        for number, part in enumerate(parts)
-    ]
-
-
-def _widths(grid: "Grid", *, is_narrow: bool) -> list[int]:
-    """Characters each column needs; narrow where words stand under each other."""
-    widths = []
-    for head, *cells in zip(grid.head, *grid.rows, strict=True):
-        texts = [cell.replace("`", "") for cell in cells]
-        pieces = [piece for text in texts for piece in (text.split() if is_narrow else [text])]
-        whole = [text for text in texts if not any(map(str.isalpha, text))]  # numbers stay whole
-        heads = head.split() if len(head) > _SHORT_HEAD else [head]
-        widths.append(max(map(len, [*pieces, *whole, *heads])))
-    return widths
-
-
-def _line(widths: Iterable[int]) -> int:
-    return sum(width + 3 for width in widths) + 1  # a space on each side, and the rules
-
-
-def _laid_out(grid: "Grid", width: int) -> Table:
-    table = Table(title=grid.title, title_justify="left", header_style="bold")
-    widths = _widths(grid, is_narrow=False)
-    if _line(widths) > width:
-        widths = _widths(grid, is_narrow=True)
-    for head, characters in zip(grid.head, widths, strict=True):
-        table.add_column(head, width=characters)
-    for row in grid.rows:
-        table.add_row(*(cell.replace("`", "") for cell in row))
-    return table

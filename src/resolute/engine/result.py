@@ -60,6 +60,14 @@ class Result:
         """Whether the network was trained here; False for an anchor that embeds as it came."""
         return bool(self.training["steps"])
 
+    @property
+    def precision(self) -> str:
+        """The numbers training multiplied in; of older versions as asked, untrained none."""
+        if not self.is_trained:
+            return ""
+        asked = "bf16" if self.config["train"]["amp"] else "float32"
+        return str(self.training.get("precision") or asked)
+
     def to_mapping(self) -> dict[str, Any]:
         """Return what JSON stores."""
         mapping = asdict(self)

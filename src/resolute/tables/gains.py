@@ -50,6 +50,8 @@ class Gain:
         difference: of Rank-1, with both intervals.
         gap: of Rank-1 between HR and LR queries of the control, all that modules for resolution
             can win; None where HR queries were not scored.
+        precision: numbers that the control was trained in, where they are not the row's; else
+            empty.
     """
 
     row: str
@@ -57,6 +59,7 @@ class Gain:
     part: str
     difference: Difference
     gap: Difference | None
+    precision: str
 
     @property
     def share_of_gap(self) -> float | None:
@@ -102,30 +105,47 @@ def place(result: Result) -> tuple[int, int]:
     return result.config["data"]["trial"], result.config["train"]["seed"]
 
 
-def _gain(
-    row: str, control: str, part: str, pairs: Sequence[tuple[Result, Result]], score: str
-) -> Gain:
-    controls, ours = zip(*pairs, strict=True)
-    has_hr = all("hr" in cell.scores for cell in controls)
-    return Gain(
-        row=row,
-        control=control,
-        part=part,
-        difference=_difference(controls, score, ours, score),
-        gap=_difference(controls, score, controls, "hr") if has_hr else None,
-    )
-
-
-def _difference(
+def difference(
     before: Sequence[Result], score_before: str, after: Sequence[Result], score_after: str
 ) -> Difference:
-    """Compare one score of some cells with one of the cells in the same places."""
+    """Compare one score of some cells with one of the cells in the same places.
+
+    Args:
+        before: the cells to compare with.
+        score_before: name of their score.
+        after: cells of the same trials and seeds, in the same order.
+        score_after: name of theirs.
+
+    Returns:
+        The second less the first, with both intervals.
+
+    Raises:
+        ProtocolError: if two cells of one place have other people.
+    """
     return paired_difference(
         [dict(cell.scores[score_before].per_identity) for cell in before],
         [dict(cell.scores[score_after].per_identity) for cell in after],
         streams=Streams(0),
         halves=[place(cell)[0] for cell in before],
         num_train=_num_train(before[0].measures),
+    )
+
+
+def _gain(
+    row: str, control: str, part: str, pairs: Sequence[tuple[Result, Result]], score: str
+) -> Gain:
+    controls, ours = zip(*pairs, strict=True)
+    has_hr = all("hr" in cell.scores for cell in controls)
+    others = sorted(
+        {before.precision for before, now in pairs if before.precision != now.precision}
+    )
+    return Gain(
+        row=row,
+        control=control,
+        part=part,
+        difference=difference(controls, score, ours, score),
+        gap=difference(controls, score, controls, "hr") if has_hr else None,
+        precision=", ".join(others),
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from resolute.evaluation.paired import Difference
 from resolute.evaluation.summary import Spread
 
 NOTHING = "–"
+DIFFERING = ("cells", "gain", "95 % over identities", "95 % corrected t", "same sign")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,35 @@ def signed(fraction: float | None) -> str:
         return NOTHING
     text = f"{100 * fraction:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def differing(found: Difference) -> tuple[str, ...]:
+    """Word a difference of Rank-1 and what speaks for it.
+
+    Args:
+        found: the difference.
+
+    Returns:
+        Cells of the columns ``DIFFERING``.
+    """
+    return (
+        str(found.num_cells),
+        signed(found.mean),
+        f"{signed(found.low)} to {signed(found.high)}",
+        NOTHING if found.t_low is None else f"{signed(found.t_low)} to {signed(found.t_high)}",
+        f"{100 * found.same_sign:.0f} %",
+    )
+
+
+def claim(found: Difference) -> str:
+    """Word whether a difference may be claimed.
+
+    Args:
+        found: the difference.
+    """
+    if not found.has_cells:
+        return "too few cells"
+    return "yes" if found.is_claim else "no"
 
 
 def numbers(values: Sequence[int]) -> str:

@@ -124,13 +124,8 @@ def _seconds(result: Result) -> float | None:
 
 
 def _precisions(results: Sequence[Result]) -> tuple[str, ...]:
-    """List the numbers that training multiplied in; results of older versions did as asked."""
-    told = dict.fromkeys(
-        r.training.get("precision") or ("bf16" if r.config["train"]["amp"] else "float32")
-        for r in results
-        if r.is_trained
-    )
-    return tuple(told)
+    """List the numbers that training multiplied in."""
+    return tuple(dict.fromkeys(r.precision for r in results if r.is_trained))
 
 
 def _on_minutes(members: Sequence[Result]) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""Results against results: how they pair, what is said of them, and the command."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from resolute.cli import main as cli
+from resolute.core.config import to_mapping
+from resolute.core.errors import ConfigError, ProtocolError
+from resolute.recipes.catalogue import find_recipe
+from resolute.tables.results import read_results
+from resolute.tables.versus import paired, versus_grid
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return replace(read_results(ROOT / "results")[0], measures={})
+
+
+def cell(kept, method, trial, hits, *, seed=0, precision="float32", people=None, **changes):
+    """A cell whose identities 0.. have the Rank-1 given, at r = 8 half of it."""
+    config = to_mapping(find_recipe(method, "mlr-viper"))
+    config["data"]["trial"], config["train"]["seed"] = trial, seed
+    for path, value in changes.items():
+        section, name = path.split("__")
+        config[section][name] = value
+    ids = range(len(hits)) if people is None else people
+    protocol = kept.scores["protocol"]
+    scores = {}
+    for name, share in (("protocol", 1.0), ("r=8", 0.5)):
+        found = [share * hit for hit in hits]
+        scores[name] = replace(
+            protocol,
+            per_identity=tuple(zip(ids, found, strict=True)),
+            cmc=(sum(found) / len(found), *protocol.cmc[1:]),
+        )
+    training = {"steps": 1, "duration_s": 60.0, "precision": precision}
+    return replace(kept, method=method, config=config, scores=scores, training=training)
+
+
+def row(grid, score="protocol"):
+    return next(dict(zip(grid.head, r, strict=True)) for r in grid.rows if r[0] == score)
+
+
+def test_what_one_side_has_over_the_other(kept):
+    ours = {f"a{t}": cell(kept, "ftwa", t, [1.0, 0.0, 1.0, 1.0]) for t in range(3)}
+    theirs = {f"b{t}": cell(kept, "baseline", t, [1.0, 0.0, 0.0, 1.0]) for t in (2, 1, 0, 7)}
+    pairs = paired(ours, theirs)
+    assert [(a.method, b.method) for a, b in pairs] == [("baseline", "ftwa")] * 3
+    grid = versus_grid(pairs)
+    assert [r[0] for r in grid.rows] == ["protocol", "r=8"]
+    found = row(grid)
+    assert (found["cells"], found["gain"]) == ("3", "+25.0")
+    assert found["Rank-1"].startswith("75.0")
+    assert found["other's Rank-1"].startswith("50.0")
+    assert found["claim"] == "no"  # one person of four: the interval reaches zero
+    assert row(grid, "r=8")["gain"] == "+12.5"
+    assert [r[0] for r in versus_grid(pairs, ["r=8"]).rows] == ["r=8"]
+
+
+def test_the_other_way_round_the_sign_turns(kept):
+    ours, theirs = cell(kept, "ftwa", 0, [1.0, 0.0]), cell(kept, "baseline", 0, [0.0, 0.0])
+    assert row(versus_grid([(ours, theirs)]))["gain"] == "-50.0"
+    assert row(versus_grid([(theirs, theirs)]))["gain"] == "0.0"
+
+
+def test_it_says_what_they_differ_in(kept):
+    usual = cell(kept, "baseline-twins", 0, [1.0, 0.0])
+    other = cell(
+        kept, "baseline-twins", 0, [1.0, 0.0], precision="bf16", loader__twin_range=(1.0, 8.0)
+    )
+    said = versus_grid([(usual, other)]).notes[0]
+    assert said == (
+        "They differ in: trained in bf16 (other: float32); loader.twin_range 1.0,8.0 (other: none)."
+    )
+    assert versus_grid([(usual, usual)]).notes[0] == "They differ in: no setting."
+    # Settings of another method are no news, the method is.
+    said = versus_grid([(usual, cell(kept, "rain", 0, [1.0, 0.0]))]).notes[0]
+    assert said.startswith("They differ in: method rain (other: baseline-twins)")
+    assert "method." not in said
+
+
+def test_what_does_not_pair_is_named(kept):
+    a, b = cell(kept, "ftwa", 0, [1.0]), cell(kept, "ftwa", 1, [1.0], seed=2)
+    with pytest.raises(ConfigError, match="x has trial 0 seed 0, y has trial 1 seed 2"):
+        paired({"x": a}, {"y": b})
+    with pytest.raises(ConfigError, match="x and z are both of trial 0, seed 0"):
+        paired({"x": a, "z": a}, {"y": b})
+    elsewhere = replace(a, data=a.data.replace("viper", "caviar"))
+    with pytest.raises(ConfigError, match="only results of one benchmark"):
+        paired({"x": a}, {"y": elsewhere})
+    with pytest.raises(ConfigError, match="score 'flip': not in all results; they have protocol"):
+        versus_grid([(a, a)], ["flip"])
+    with pytest.raises(ProtocolError):
+        versus_grid([(a, cell(kept, "baseline", 0, [1.0], people=[5]))])
+
+
+def test_the_command_reads_files_and_run_folders(kept, tmp_path, capsys):
+    folder = tmp_path / "run"
+    cell(kept, "ftwa", 0, [1.0, 1.0]).write(folder / "result.json")
+    cell(kept, "baseline", 0, [1.0, 0.0]).write(tmp_path / "b.json")
+    words = ["gain", str(folder), "--over", str(tmp_path / "b.json"), "--score", "protocol"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "+50.0" in out
+    assert "They differ in: method ftwa (other: baseline)" in out
+    with pytest.raises(SystemExit) as end:
+        cli.main(["gain", str(tmp_path / "none"), "--over", str(folder)])
+    assert end.value.code == 2
+    assert "cannot read result" in capsys.readouterr().err
