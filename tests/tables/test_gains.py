@@ -1,7 +1,6 @@
 """What each part gives, by hand on few identities; and how a page is laid out."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -9,16 +8,14 @@ from resolute.core.config import to_mapping
 from resolute.recipes.catalogue import find_recipe
 from resolute.tables.gains import CONTROLS, gains
 from resolute.tables.layout import Grid, markdown
-from resolute.tables.results import commands, read_results
+from resolute.tables.results import commands
 from resolute.tables.sections import grids
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def kept():
+def kept(anchor):
     training = {"steps": 1, "duration_s": 60.0}
-    return replace(read_results(ROOT / "results")[0], method="ftwa", training=training)
+    return replace(anchor, method="ftwa", training=training)
 
 
 def cell(kept, method, trial, hits, *, seed=0, hr=None, **changes):

@@ -31,10 +31,9 @@ def test_kept_results_name_no_folder_and_hold_their_provenance():
         assert result.command.startswith(("resolute ", "python benchmarks/anchors.py "))
 
 
-def test_trials_of_one_method_become_one_row_with_its_deviation():
-    result = read_results(ROOT / "results")[0]
-    first = replace(result, method="ftwa", training={"steps": 1, "duration_s": 60.0})
-    config = json.loads(json.dumps(result.config))
+def test_trials_of_one_method_become_one_row_with_its_deviation(anchor):
+    first = replace(anchor, method="ftwa", training={"steps": 1, "duration_s": 60.0})
+    config = json.loads(json.dumps(anchor.config))
     config["data"]["trial"] = 7
     report = first.scores["protocol"]
     worse = replace(report, cmc=tuple(x / 2 for x in report.cmc))

@@ -2,9 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from resolute.cli.grids import fitted
 from resolute.core.config import to_mapping
@@ -15,10 +12,8 @@ from resolute.recipes.catalogue import find_recipe
 from resolute.tables.gains import CONTROLS
 from resolute.tables.layout import Grid, markdown
 from resolute.tables.published import BENCHMARKS, PUBLISHED, published
-from resolute.tables.results import read_results, results_page
+from resolute.tables.results import results_page
 from resolute.tables.sections import grids
-
-ROOT = Path(__file__).parents[2]
 
 # FTWA's table 1 as it is printed: Rank-1 and Rank-5 on MLR-CUHK03, CAVIAR, MLR-VIPeR, MLR-Market.
 TABLE_1 = """
@@ -31,17 +26,11 @@ ftwa       83.2 97.8 43.3 77.1 43.2 68.5 84.4 93.7
 """
 
 
-@pytest.fixture(scope="module")
-def kept():
-    """The start itself, untrained."""
-    return next(result for result in read_results(ROOT / "results") if not result.is_trained)
-
-
-def cell(kept, method, *, data="mlr-viper", trial=0, **changes):
+def cell(anchor, method, *, data="mlr-viper", trial=0, **changes):
     config = to_mapping(find_recipe(method, data))
     config["data"]["trial"] = trial
     training = {"steps": 1, "duration_s": 90.0, **changes.pop("training", {})}
-    return replace(kept, method=method, config=config, training=training, measures={}, **changes)
+    return replace(anchor, method=method, config=config, training=training, measures={}, **changes)
 
 
 def columns(grid, *heads):
@@ -89,9 +78,9 @@ def test_every_published_figure_is_of_a_row_and_in_order():
     assert published("baseline-twins", "mlr-viper") is None
 
 
-def test_theirs_stand_beside_ours_and_are_marked(kept):
-    results = [cell(kept, row) for row in ("baseline-twins", "csr-gan", "ftwa")]
-    scores = grids([kept, *results])[0]
+def test_theirs_stand_beside_ours_and_are_marked(anchor):
+    results = [cell(anchor, row) for row in ("baseline-twins", "csr-gan", "ftwa")]
+    scores = grids([anchor, *results])[0]
     theirs = columns(scores, "paper's Rank-1", "paper's Rank-5", "paper's Rank-10")
     assert theirs == {
         "embedding as it is, untrained": ("–", "–", "–"),
@@ -108,8 +97,8 @@ def test_theirs_stand_beside_ours_and_are_marked(kept):
     assert note in page
 
 
-def test_no_published_figures_no_columns(kept):
-    for results in ([cell(kept, "baseline-twins")], [cell(kept, "ftwa", data="mlr-cuhk01")]):
+def test_no_published_figures_no_columns(anchor):
+    for results in ([cell(anchor, "baseline-twins")], [cell(anchor, "ftwa", data="mlr-cuhk01")]):
         scores = grids(results)[0]
         assert not any("paper" in head for head in scores.head)
         assert not any("paper" in note for note in scores.notes)
@@ -118,12 +107,12 @@ def test_no_published_figures_no_columns(kept):
 # ---------------------------------------------------------------------- what methods cost and say
 
 
-def test_parameters_and_minutes_stand_beside_the_scores(kept):
-    plain = cell(kept, "ftwa", num_parameters=1000)
+def test_parameters_and_minutes_stand_beside_the_scores(anchor):
+    plain = cell(anchor, "ftwa", num_parameters=1000)
     scores = grids([plain])[0]
     assert columns(scores, "parameters", "minutes") == {"`ftwa`": ("1,000", "2")}
     assert "parameters in training" not in scores.head
-    gan = cell(kept, "csr-gan", num_parameters=1000, training={"parameters": 2500})
+    gan = cell(anchor, "csr-gan", num_parameters=1000, training={"parameters": 2500})
     scores = grids([plain, gan])[0]
     assert columns(scores, "parameters", "parameters in training") == {
         "`csr-gan`": ("1,000", "2,500"),
@@ -131,24 +120,24 @@ def test_parameters_and_minutes_stand_beside_the_scores(kept):
     }
 
 
-def test_minutes_of_a_run_that_went_on_are_those_of_all_its_steps(kept):
+def test_minutes_of_a_run_that_went_on_are_those_of_all_its_steps(anchor):
     last_part = {"steps": 150, "duration_s": 60.0, "images_per_s": 8.0, "resumed": True}
-    went_on = cell(kept, "ftwa", training=last_part)
+    went_on = cell(anchor, "ftwa", training=last_part)
     assert columns(grids([went_on])[0], "minutes") == {"`ftwa`": ("20",)}  # 150 x 64 / 8 s
-    nothing_left = cell(kept, "baseline", training=last_part | {"images_per_s": 0.0})
+    nothing_left = cell(anchor, "baseline", training=last_part | {"images_per_s": 0.0})
     assert columns(grids([nothing_left])[0], "minutes") == {"`baseline`": ("–",)}
-    derived = cell(kept, "ftwa-const", training={"from": "ftwa"})
+    derived = cell(anchor, "ftwa-const", training={"from": "ftwa"})
     both = columns(grids([went_on, derived])[0], "minutes")
     assert both == {"`ftwa`": ("20",), "`ftwa-const`": ("–",)}
 
 
-def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(kept):
-    old = cell(kept, "baseline")  # kept before results told
+def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(anchor):
+    old = cell(anchor, "baseline")  # kept before results told
     new = [
-        cell(kept, "ftwa", trial=t, training={"precision": p})
+        cell(anchor, "ftwa", trial=t, training={"precision": p})
         for t, p in enumerate(("bf16", "float32"))
     ]
-    scores = grids([kept, old])[0]
+    scores = grids([anchor, old])[0]
     assert columns(scores, "trained in") == {
         "embedding as it is, untrained": ("–",),
         "`baseline`": ("bf16",),
@@ -159,13 +148,13 @@ def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(kept):
     assert any("compare their scores, not their minutes" in note for note in scores.notes)
 
 
-def test_notes_of_a_method_are_footnotes(kept):
+def test_notes_of_a_method_are_footnotes(anchor):
     first, second = "perceptual terms off: no VGG-19 weights given", "a share of 20 % has labels"
     results = [
-        cell(kept, "csr-gan", notes=(first,)),
-        cell(kept, "csr-gan", trial=1, notes=(first,)),
-        cell(kept, "rain", notes=(second, first)),
-        cell(kept, "ftwa"),
+        cell(anchor, "csr-gan", notes=(first,)),
+        cell(anchor, "csr-gan", trial=1, notes=(first,)),
+        cell(anchor, "rain", notes=(second, first)),
+        cell(anchor, "ftwa"),
     ]
     scores = grids(results)[0]
     assert [row[0] for row in scores.rows] == ["`csr-gan` [1]", "`rain` [2] [1]", "`ftwa`"]
@@ -176,15 +165,15 @@ def test_notes_of_a_method_are_footnotes(kept):
     )
 
 
-def test_notes_survive_the_file_and_older_files_have_none(kept, tmp_path):
-    noted = replace(kept, notes=("a", "b"))
+def test_notes_survive_the_file_and_older_files_have_none(anchor, tmp_path):
+    noted = replace(anchor, notes=("a", "b"))
     noted.write(tmp_path / "new.json")
     assert Result.read(tmp_path / "new.json") == noted
     text = (tmp_path / "new.json").read_text()
     old = re.sub(r',\n "notes": \[.*?\]', "", text, flags=re.DOTALL)
     assert old != text
     (tmp_path / "old.json").write_text(old)
-    assert Result.read(tmp_path / "old.json") == replace(kept, notes=())
+    assert Result.read(tmp_path / "old.json") == replace(anchor, notes=())
 
 
 def test_every_method_of_table_1_has_a_control():

@@ -1,7 +1,6 @@
 """Results against results: how they pair, what is said of them, and the command."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -9,15 +8,12 @@ from resolute.cli import main as cli
 from resolute.core.config import to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.recipes.catalogue import find_recipe
-from resolute.tables.results import read_results
 from resolute.tables.versus import paired, versus_grid
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def kept():
-    return replace(read_results(ROOT / "results")[0], measures={})
+def kept(anchor):
+    return replace(anchor, measures={})
 
 
 def cell(kept, method, trial, hits, *, seed=0, precision="float32", people=None, **changes):
