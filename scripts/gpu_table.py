@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = "baseline,baseline-twins,ftwa_b,ftwa_b-twins,ftwa_r-not,ftwa_r,ftwa"
+ROWS = "baseline,baseline-twins,ftwa_b,ftwa_b-twins,ftwa_r-not,ftwa_r,ftwa,ftwa-plus"
 # Scored from the weights of another row: it goes where that row goes.
 WITH = {"ftwa": "ftwa-const"}
 GRACE_S = 20.0  # from the first signal to the end of a process: a step and a checkpoint

@@ -19,6 +19,8 @@ CONTROLS: tuple[tuple[str, str, str], ...] = (
     ("ftwa-const", "ftwa_r", "SWA in training"),
     ("ftwa", "ftwa-const", "quality per image"),
     ("ftwa", "baseline-twins", "all modules"),
+    ("ftwa-plus", "ftwa_r", "T taught, HR space alone"),
+    ("ftwa-plus", "baseline-twins", "all modules of FTWA+"),
     ("sr-bicubic", "baseline-twins", "HR images alone, bicubic"),
     ("sr-net", "baseline-twins", "super-resolution first"),
     ("sing", "baseline-twins", "SING"),

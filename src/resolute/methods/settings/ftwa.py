@@ -224,6 +224,7 @@ ROWS: dict[str, FTWAConfig] = {
     "ftwa_r": FTWAConfig(evaluator="ones"),
     "ftwa-const": FTWAConfig(evaluator="constant"),
     "ftwa": FTWAConfig(),
+    "ftwa-plus": FTWAConfig(evaluator="ones", weight_transfer=3.0, teacher="average", fusion="hr"),
 }
 
 TITLES: dict[str, str] = {
@@ -235,4 +236,5 @@ TITLES: dict[str, str] = {
     "ftwa_r": "FTWA_R: FTWA with every quality 1",
     "ftwa-const": "FTWA-const: FTWA matched with mean qualities",
     "ftwa": "FTWA: the whole method",
+    "ftwa-plus": "FTWA+: FTWA_R with T taught where it matches, matched in the HR space alone",
 }
