@@ -6,6 +6,7 @@ import torch
 from inference.small import noise, person, save_small
 from PIL import Image
 
+from resolute.core.distance import distance_matrix
 from resolute.core.errors import CheckpointError, ConfigError, DatasetError, ShapeError
 from resolute.inference import shipped
 from resolute.inference.calibration import Calibration, Curve
@@ -81,12 +82,40 @@ def test_fingerprint_names_weights_and_what_changes_vectors(run, model, tmp_path
     assert model.fingerprint != load(save_small(tmp_path / "b", seed=1)).fingerprint
 
 
-def calibration(model, fingerprint=None):
+def test_a_space_that_the_fusion_does_not_read_is_spared(run, model, tmp_path):
+    pictures = [noise(140, 60), noise(40, 20), person(1)]
+    spared = load(run, overrides={"fusion": "hr"})
+    whole = load(run, overrides={"fusion": "hr"}, with_all_spaces=True)
+    short, long = spared.embed(pictures), whole.embed(pictures)
+    assert (short.vectors.shape[1], long.vectors.shape[1]) == (1, 2)
+    assert np.allclose(short.vectors[:, 0], long.vectors[:, 0], atol=2e-6)
+    assert np.allclose(distance_matrix(short, short), distance_matrix(long, long), atol=1e-5)
+    # Vectors of one kind are no vectors of the other: a gallery refuses them by this name.
+    assert spared.fingerprint != whole.fingerprint == model.fingerprint
+    for fusion in ("lr", "mean", "weighted"):
+        assert load(run, overrides={"fusion": fusion}).embed(pictures[0]).vectors.shape[1] == 2
+
+
+def test_calibration_belongs_to_the_spaces_it_was_fitted_with(tmp_path):
+    run = save_small(tmp_path / "run", name="ftwa-plus")
+    model = load(run)
+    assert model.embed(noise(40, 20)).vectors.shape[1] == 1
+    calibration(model, fusion="hr").write(run / "calibration.json")
+    assert load(run).compare(person(1), person(1)).probability is not None
+    assert load(run, with_all_spaces=True).calibration is None
+    assert load(run, overrides={"fusion": "mean"}).calibration is None
+    other = save_small(tmp_path / "other")
+    calibration(load(other)).write(other / "calibration.json")
+    assert load(other).calibration is not None
+    assert load(other, overrides={"fusion": "hr"}).calibration is None
+
+
+def calibration(model, fingerprint=None, fusion="weighted"):
     return Calibration(
         data="drawn people",
         fingerprint=fingerprint or model.fingerprint,
         metric="sqeuclidean",
-        fusion="weighted",
+        fusion=fusion,
         prior=0.5,
         curve=Curve(kind="logistic", distances=(0.0, 2.0), log_odds=(4.0, -4.0), limit=5.0),
         num_same=10,

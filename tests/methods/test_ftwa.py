@@ -6,6 +6,7 @@ import torch
 from methods.builders import random_batch, random_images, small_method
 from torch.nn import functional
 
+from resolute.core.distance import distance_matrix
 from resolute.core.errors import ConfigError
 from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR
 from resolute.data.degrade import to_input
@@ -214,6 +215,33 @@ def test_flip_makes_mirrored_images_equal():
     object.__setattr__(images, "pixels", pixels)
     vectors = method.embed(images).vectors
     np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"flip": True}, {"scale_spaces": True}])
+def test_hr_space_alone_gives_the_same_vectors_and_runs_no_twin(changes, monkeypatch):
+    flags, heights = (RESOLUTION_HR, RESOLUTION_LR, 2, 2, 2), [96, 40, 96, 40, 64]
+    images = random_images(flags, heights=heights)
+    method = give_weights(small_method("ftwa", fusion="hr", **changes))
+    if changes.get("scale_spaces"):
+        method.statistics.distance.copy_(torch.tensor([[0.5, 2.0], [0.7, 1.4]]))
+    whole = method.embed(images)
+    assert whole.vectors.shape[1] == 2
+    method.drop_unread_space()
+    seen = []
+    monkeypatch.setattr(
+        "resolute.methods.ftwa_matching.to_input",
+        lambda images, spec, rates: seen.append(rates) or to_input(images, spec, rates=rates),
+    )
+    spared = method.embed(images)
+    assert seen
+    assert set(seen) == {None}  # no LR version was made of a HR image
+    assert spared.vectors.shape[1] == spared.quality.shape[1] == spared.norms.shape[1] == 1
+    np.testing.assert_allclose(spared.vectors[:, 0], whole.vectors[:, 0], atol=2e-6)
+    np.testing.assert_allclose(spared.norms[:, 0], whole.norms[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(
+        distance_matrix(spared, spared), distance_matrix(whole, whole), atol=1e-5
+    )
+    assert (spared.quality == 1).all()
 
 
 def test_resnet_matches_after_its_necks():

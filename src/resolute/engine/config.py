@@ -75,7 +75,8 @@ class EvaluationConfig:
         protocol: name of the protocol, see docs/protocols.md.
         batch_size: images per forward pass.
         unseen_rates: extra rates at which all queries are scored, besides the protocol's own.
-        fusions: further fusions scored from the same embeddings, besides `method.fusion`.
+        fusions: further fusions scored from the same embeddings, besides `method.fusion`; none
+            where an image has one vector.
         hr_queries: also score undegraded queries (HR query to HR gallery), outside the protocol.
         flip: also score images averaged with their mirror images, as `method.flip` does [ours].
         rerank: also score after k-reciprocal re-ranking of the whole gallery [Zhong 2017].

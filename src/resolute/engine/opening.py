@@ -29,7 +29,7 @@ class OpenedRun:
     Attributes:
         file: of the model.
         folder: of the run.
-        model: on the device, in evaluation mode, without its calibration.
+        model: on the device, in evaluation mode, with all its spaces, without its calibration.
         config: settings of the run, with what was asked for changed.
         split: records; those the run was trained on, unless others were asked for.
         device: where the model is.
@@ -93,6 +93,7 @@ def open_run(
         runtime=runtime,
         precision=precision,
         with_calibration=False,
+        with_all_spaces=True,
     )
     split = open_split(config.data)
     changed = frozenset(changes) - _FREE

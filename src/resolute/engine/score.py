@@ -68,6 +68,7 @@ def evaluate(
             runtime=runtime,
             precision=precision,
             with_calibration=False,
+            with_all_spaces=True,
         ).method
     with torch_settings(threads=config.train.threads, device=run.device):
         scored = score_split(
@@ -130,7 +131,7 @@ def score_split(
         has_verification=asked.verification,
     )
     scorer.put("protocol", query)
-    for fusion in asked.fusions:
+    for fusion in asked.fusions if query[0].vectors.shape[1] > 1 else ():
         sides = [(replace(vectors, fusion=fusion), labels) for vectors, labels in (query, gallery)]
         scorer.put(f"fusion={fusion}", *sides)
     if config.data.name.startswith(MLR) and config.data.name != WRITTEN:

@@ -25,7 +25,7 @@ from resolute.inference.shipped import shipped_folder
 from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.config import MethodConfig
-from resolute.methods.contract import drop_training_parts
+from resolute.methods.contract import Sparing, drop_training_parts
 from resolute.models.config import ModelConfig
 
 __all__ = [
@@ -84,6 +84,7 @@ def load(
     runtime: str = "",
     precision: str = "",
     with_calibration: bool = True,
+    with_all_spaces: bool = False,
 ) -> Model:
     """Load a model by its run folder, its file, or the name of one that comes with the package.
 
@@ -98,6 +99,8 @@ def load(
             what the file is made for.
         precision: of an exported file in OpenVINO: ``f32`` or ``bf16``; by default its own.
         with_calibration: read the calibration that lies beside the model.
+        with_all_spaces: keep the space that the fusion does not read, to match the same vectors by
+            another; an exported file has what it was exported with.
 
     Returns:
         The model, with the calibration that lies beside it, unless an override changed its
@@ -135,8 +138,12 @@ def load(
             names = ", ".join(sorted(overrides))
             raise ConfigError(f"method settings {names} need other weights: {error}") from None
         raise
-    fingerprint = fingerprint_of(weights, blueprint)
-    is_fitted = with_calibration and fingerprint == fingerprint_of(weights, stored)
+    is_whole = with_all_spaces or not blueprint.method.has_unread_space
+    if not is_whole and isinstance(method, Sparing):
+        method.drop_unread_space()
+    fingerprint = fingerprint_of(weights, blueprint, is_whole=is_whole)
+    usual = fingerprint_of(weights, stored, is_whole=not stored.method.has_unread_space)
+    is_fitted = with_calibration and fingerprint == usual
     return Model(
         # The memory layout in which a CPU convolves this kind of network half as fast again.
         method=method.eval().to(memory_format=torch.channels_last).to(_device(device)),
@@ -220,12 +227,15 @@ def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
     return calibration
 
 
-def fingerprint_of(weights: Mapping[str, Tensor], blueprint: Blueprint) -> str:
+def fingerprint_of(
+    weights: Mapping[str, Tensor], blueprint: Blueprint, *, is_whole: bool = True
+) -> str:
     """Name the space that a model's vectors live in.
 
     Args:
         weights: of the model file.
         blueprint: what the method is built from.
+        is_whole: whether an image has the vectors of all spaces, not of those that are read.
 
     Returns:
         sha256 over the weights and the settings that change vectors, not those that match them.
@@ -234,6 +244,7 @@ def fingerprint_of(weights: Mapping[str, Tensor], blueprint: Blueprint) -> str:
         "height_reference": blueprint.height_reference,
         "model": _changed(blueprint.model),
         "method": _changed(blueprint.method),
+        **({} if is_whole else {"spaces": "read"}),
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in sorted(weights):

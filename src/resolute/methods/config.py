@@ -112,6 +112,11 @@ class MethodConfig:
         """Whether embeddings have a HR and a LR space, which fusions join."""
         return False
 
+    @property
+    def has_unread_space(self) -> bool:
+        """Whether the fusion leaves a space unread that embedding can spare."""
+        return False
+
     def as_trained(self) -> Self:
         """Return the settings that train the same weights, and have usual values in all else.
 

@@ -142,6 +142,14 @@ def drop_training_parts(method: nn.Module) -> None:
         setattr(method, name, None)
 
 
+@runtime_checkable
+class Sparing(Protocol):
+    """What a method keeps, beside the contract, if its settings may have `has_unread_space`."""
+
+    def drop_unread_space(self) -> None:
+        """Give, from now on, no vectors of the space that the fusion does not read."""
+
+
 def _training_only(method: nn.Module) -> tuple[str, ...]:
     names: tuple[str, ...] = getattr(method, "training_only", ())
     return names

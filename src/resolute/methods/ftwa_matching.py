@@ -36,6 +36,7 @@ class FTWAMatcher(nn.Module):
         network: E_H, E_L, E_ID and pooling.
         raft: T; the identity where the variant leaves it out, absent with one space.
         statistics: running means that matching may use; None where no setting asks for them.
+        num_vectors: vectors that describe an image: one per space, or that of the HR space alone.
         quality_mean: running mean of the quality per role (HR, LR image) and space, shape (2, 2).
         height_reference: h_ref, median native height of HR training images, in pixels.
     """
@@ -60,9 +61,17 @@ class FTWAMatcher(nn.Module):
         if config.spaces == 2:
             self.space_lr = _build_space(network, config, num_identities)
             self.raft = _build_transform(network.feature_channels, config)
+        self.num_vectors: int = config.spaces
         self.statistics = MatchingStatistics() if config.has_statistics else None
         self.register_buffer("quality_mean", torch.full((2, 2), 0.5))
         self.register_buffer("height_reference", torch.tensor(float(height_reference)))
+
+    def drop_unread_space(self) -> None:
+        """Describe images in the HR space alone, for the fusion ``hr``.
+
+        The quality is then 1: there is nothing to weigh it against.
+        """
+        self.num_vectors = 1
 
     def embed(self, images: Images) -> Embedding:
         """Describe images by one vector and one quality per space.
@@ -98,7 +107,7 @@ class FTWAMatcher(nn.Module):
 
     def _describe(self, images: Images, *, is_flipped: bool) -> tuple[Tensor, Tensor, Tensor]:
         is_hr, is_lr = self._routes(images)
-        shape = (len(images), self.config.spaces)
+        shape = (len(images), self.num_vectors)
         vectors = torch.zeros(*shape, self.network.embedding_dim, device=images.pixels.device)
         quality = torch.zeros(shape, device=images.pixels.device)
         norms = torch.zeros(shape, device=images.pixels.device)
@@ -162,15 +171,15 @@ class FTWAMatcher(nn.Module):
         )
 
     def _rates_hr(self) -> tuple[float, ...]:
-        return (1.0,) if self.config.spaces == 1 else (1.0, *self.config.gallery_rates)
+        return (1.0,) if self.num_vectors == 1 else (1.0, *self.config.gallery_rates)
 
     # Both roles map inputs (N, 3, H, W) to tensors alone, so that they can be traced: no length of
     # a batch may become a Python number.
     def _role_hr(
         self, inputs: Tensor, *twins: Tensor, heights: Tensor | None = None
     ) -> Description:
-        if self.config.spaces == 1:
-            return self._one_space(self.network.pool(self.network.maps(inputs, None)))
+        if self.num_vectors == 1:
+            return self._one_vector(self.network.pool(self.network.maps(inputs, None)))
         log_heights, log_heights_syn = None, None
         if heights is not None:
             log_heights, log_heights_syn = self._log_heights(heights), self._twin_heights(heights)
@@ -199,8 +208,10 @@ class FTWAMatcher(nn.Module):
         log_heights = None if heights is None else self._log_heights(heights)
         features_lr = self.network.maps(None, inputs, log_heights_lr=log_heights)
         if self.config.spaces == 1:
-            return self._one_space(self.network.pool(features_lr))
+            return self._one_vector(self.network.pool(features_lr))
         features_hr_syn = self.raft(features_lr)  # [FTWA eq. 3]
+        if self.num_vectors == 1:
+            return self._one_vector(self.network.pool(features_hr_syn))
         embeddings = self.network.pool(torch.cat([features_hr_syn, features_lr]))
         embeddings_hr_syn, embeddings_lr = embeddings.view(2, -1, embeddings.shape[1])
         return self._two_spaces(
@@ -211,7 +222,7 @@ class FTWAMatcher(nn.Module):
             role=1,
         )
 
-    def _one_space(self, embeddings: Tensor) -> Description:
+    def _one_vector(self, embeddings: Tensor) -> Description:
         vectors = self.space_hr.neck(embeddings)[:, None]  # (N, 1, D)
         norms = vectors.norm(dim=2)
         return functional.normalize(vectors, dim=2), torch.ones_like(norms), norms

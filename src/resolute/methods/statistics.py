@@ -74,15 +74,15 @@ class MatchingStatistics(nn.Module):
         """Shrink or stretch both spaces so that two people are 1 apart in each on average.
 
         Args:
-            vectors: normalised, shape (N, 2, D).
+            vectors: normalised, shape (N, S, D); S = 1 is the HR space alone.
             metric: ``sqeuclidean`` or ``euclidean``, by which the vectors will be compared.
 
         Returns:
-            Vectors whose distances are divided by their space's mean, shape (N, 2, D).
+            Vectors whose distances are divided by their space's mean, shape (N, S, D).
         """
         means = self.distance[METRICS.index(metric)]  # (2,)
         lengths = means.sqrt() if metric == "sqeuclidean" else means
-        return vectors / lengths[:, None]
+        return vectors / lengths[: vectors.shape[1], None]
 
 
 def _mean_distances(vectors: Tensor, is_negative: Tensor) -> Tensor:

@@ -149,6 +149,11 @@ class FTWAConfig(MethodConfig):
         """Whether there are a HR and a LR space."""
         return self.spaces == 2
 
+    @property
+    def has_unread_space(self) -> bool:
+        """Whether matching reads the HR space alone; then LR vectors need not be made [ours]."""
+        return self.spaces == 2 and self.fusion == "hr"
+
     def as_trained(self) -> "FTWAConfig":
         """Return the settings that train the same weights; means come from learned evaluators."""
         evaluator = "learned" if self.evaluator == "constant" else self.evaluator
