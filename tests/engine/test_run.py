@@ -175,10 +175,11 @@ def test_converted_weights_score_without_training(tmp_path):
         "data.synthetic.num_identities": "8",
         "data.cache": str(tmp_path / "cache"),
         "evaluation.unseen_rates": "",
+        "evaluation.fusions": "lr,mean",
     }
     result = evaluate(tmp_path / "run", overrides=overrides)
     assert result.start["name"] == "osnet.pth.tar"
-    assert set(result.scores) == {"protocol", "hr"}
+    assert set(result.scores) == {"protocol", "hr"}  # one vector, nothing to join in other ways
     with pytest.raises(ConfigError, match="holds a model"):
         convert(weights, tmp_path / "run", model=ModelConfig(backbone="osnet_x0_25"))
 
