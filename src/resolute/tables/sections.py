@@ -6,7 +6,16 @@ from resolute.engine.result import Result
 from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.summary import Spread, Summary
 from resolute.tables.gains import Gain, gains
-from resolute.tables.layout import DIFFERING, NOTHING, Grid, claim, differing, percent, signed
+from resolute.tables.layout import (
+    COUNTED_ONCE,
+    DIFFERING,
+    NOTHING,
+    Grid,
+    claim,
+    differing,
+    percent,
+    signed,
+)
 from resolute.tables.rows import Rows, benchmark_of, rows_of
 from resolute.tables.scores import scores_grid
 
@@ -149,7 +158,7 @@ def _gains(rows: Rows, score: str) -> Grid:
             "Primary interval: bootstrap over identities of the difference averaged over trials "
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
             f"sign in {100 * SAME_SIGN:.0f} % of them: the interval knows neither other trials nor "
-            "seeds. The gap is what the control gains when its "
+            f"seeds. {COUNTED_ONCE} The gap is what the control gains when its "
             "queries are not degraded, with its interval over identities: all that modules for "
             "resolution can win. No share is given of a gap that cannot be told from none. bf16 or "
             "float32 stands behind a control that was trained in other numbers than the row.",
