@@ -31,7 +31,6 @@ from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World
 from resolute.engine.phases import PhaseRun, start_phases
 from resolute.engine.run import train
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.recipes.catalogue import find_recipe
 
@@ -54,15 +53,7 @@ def drawn_batch(config: RunConfig, device: torch.device) -> Batch:
 
 def phase_of(config: RunConfig, device: torch.device) -> PhaseRun:
     """Build the method and its optimiser as a run does."""
-    blueprint = Blueprint(
-        name=config.name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=NUM_IDENTITIES,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=NUM_IDENTITIES, height_reference=128.0)
     method, _ = METHODS[config.name](blueprint, streams=Streams(0))
     method.to(device).train()
     if config.train.channels_last:

@@ -32,7 +32,6 @@ from resolute.core.types import InputSpec
 from resolute.data.synthetic import SyntheticSource
 from resolute.inference.load import load
 from resolute.inference.model_file import save_model
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.recipes.catalogue import find_recipe
 from resolute.retrieval.gallery import Gallery
@@ -43,15 +42,7 @@ from resolute.retrieval.types import Item, VectorSpace
 def make_model(folder: Path) -> Path:
     """Save an untrained model."""
     config = find_recipe("ftwa", "mlr-synthetic", "quickstart")
-    blueprint = Blueprint(
-        name="ftwa",
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=3,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=3, height_reference=128.0)
     method, _ = METHODS["ftwa"](blueprint, streams=Streams(0))
     spec = InputSpec(height=config.model.height, width=config.model.width)
     folder.mkdir(parents=True)

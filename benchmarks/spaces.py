@@ -16,7 +16,6 @@ import torch
 from resolute.core.images import RESOLUTION_HR, RESOLUTION_LR, Images
 from resolute.core.rng import Stream, Streams
 from resolute.engine.memory import keep_freed_memory
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.contract import Method, Sparing, as_method
 from resolute.recipes.catalogue import find_recipe
@@ -49,15 +48,7 @@ def main() -> None:
 def build(name: str, *, is_spared: bool = False) -> Method:
     """Build a row with random weights, as evaluation or, spared, as everybody else loads it."""
     config = find_recipe(name, "mlr-viper", "recommended")
-    blueprint = Blueprint(
-        name=name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=3,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=3, height_reference=128.0)
     method, _ = METHODS[name](blueprint, streams=Streams(0))
     if is_spared and isinstance(method, Sparing):
         method.drop_unread_space()

@@ -29,7 +29,6 @@ from resolute.data.cache import PixelStore
 from resolute.data.loader import TrainLoader
 from resolute.engine.memory import keep_freed_memory
 from resolute.engine.optimiser import build_optimiser
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.recipes.catalogue import find_recipe
 
@@ -90,15 +89,7 @@ def measure(row: int, options: argparse.Namespace) -> None:
         spec=InputSpec(),
         streams=Streams(0),
     )
-    blueprint = Blueprint(
-        name=config.name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=loader.num_identities,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=loader.num_identities, height_reference=128.0)
     method, _ = METHODS[config.name](blueprint, streams=Streams(0))
     method.train()
     if config.train.channels_last:

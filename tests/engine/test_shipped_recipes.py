@@ -22,7 +22,6 @@ from resolute.data.loader import TrainLoader
 from resolute.engine.run import train
 from resolute.inference.embed import embed_records
 from resolute.inference.load import load
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.variants import TABLE1
 from resolute.recipes.catalogue import find_recipe
@@ -132,15 +131,7 @@ def test_every_phase_of_a_paper_recipe_has_finite_gradients(name, tmp_path):
     store = PixelStore.open(split.train, tmp_path)
     spec = InputSpec(height=config.model.height, width=config.model.width)
     loader = TrainLoader(split.train, store, config=config.loader, spec=spec, streams=Streams(0))
-    blueprint = Blueprint(
-        name=name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=loader.num_identities,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=loader.num_identities, height_reference=128.0)
     method, _ = METHODS[name](blueprint, streams=Streams(0))
     method.train()
     for phase in method.phases:

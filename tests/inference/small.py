@@ -10,7 +10,6 @@ from resolute.core.types import InputSpec
 from resolute.data.synthetic import SyntheticSource
 from resolute.engine.run import write_config
 from resolute.inference.model_file import save_model
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.recipes.catalogue import find_recipe
 
@@ -20,15 +19,7 @@ def save_small(folder, *, seed=0, name="ftwa", split="", split_digest=""):
         find_recipe(name, "mlr-synthetic", "quickstart"),
         {"model.height": 64, "model.width": 32, "method.raft_width": 16},
     )
-    blueprint = Blueprint(
-        name=name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=3,
-        height_reference=128.0,
-    )
+    blueprint = config.blueprint(num_identities=3, height_reference=128.0)
     method, _ = METHODS[name](blueprint, streams=Streams(seed))
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import DataConfig
 from resolute.data.config import LoaderConfig
+from resolute.methods.blueprint import Blueprint
 from resolute.methods.config import Fusion, MethodConfig, OptimiserConfig, ScheduleConfig
 from resolute.methods.variants import VARIANTS, method_section
 from resolute.models.config import ModelConfig
@@ -146,6 +147,23 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def blueprint(self, *, num_identities: int, height_reference: float) -> Blueprint:
+        """Say what the method is built from, with what only the training images tell.
+
+        Args:
+            num_identities: number of training identities I.
+            height_reference: median native height of HR training images in pixels.
+        """
+        return Blueprint(
+            name=self.name,
+            model=self.model,
+            method=self.method,
+            optimiser=self.optimiser,
+            schedule=self.schedule,
+            num_identities=num_identities,
+            height_reference=height_reference,
+        )
 
     @classmethod
     def section_types(cls, mapping: Mapping[str, Any]) -> dict[str, type[MethodConfig]]:

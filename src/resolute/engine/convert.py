@@ -13,7 +13,6 @@ from resolute.engine.run import write_config
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
-from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.variants import VARIANTS
 from resolute.models.config import ModelConfig
@@ -44,15 +43,7 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
     settings = model or ModelConfig(backbone=recognise(weights))
     settings = replace(settings, weights=str(weights))
     config = RunConfig(name=NAME, model=settings, method=VARIANTS[NAME])
-    blueprint = Blueprint(
-        name=NAME,
-        model=settings,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=1,
-        height_reference=float(settings.height),
-    )
+    blueprint = config.blueprint(num_identities=1, height_reference=float(settings.height))
     method, matched = METHODS[NAME](blueprint, streams=Streams(0))
     metadata = {
         "blueprint": portable(blueprint.to_mapping()),

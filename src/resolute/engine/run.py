@@ -159,14 +159,8 @@ def _blueprint(
         )
     if config.name not in METHODS:
         raise ConfigError(unknown_name("method", config.name, list(METHODS)))
-    return Blueprint(
-        name=config.name,
-        model=config.model,
-        method=config.method,
-        optimiser=config.optimiser,
-        schedule=config.schedule,
-        num_identities=num_identities,
-        height_reference=float(np.median(heights)),
+    return config.blueprint(
+        num_identities=num_identities, height_reference=float(np.median(heights))
     )
 
 
