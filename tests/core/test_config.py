@@ -41,12 +41,14 @@ class Outer:
         count: a number.
         is_on: a flag.
         name: a text.
+        paths: texts.
     """
 
     inner: Inner = field(default_factory=Inner)
     count: int = 3
     is_on: bool = False
     name: str = "x"
+    paths: tuple[str, ...] = ()
 
 
 def test_round_trip_through_plain_values():
@@ -55,6 +57,20 @@ def test_round_trip_through_plain_values():
     assert config.is_on is True
     assert config.count == 7
     assert from_mapping(Outer, to_mapping(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("a=/data/my sets, b=/cams(2)", ("a=/data/my sets", "b=/cams(2)")),
+        ("[a, (b)]", ("a", "(b)")),
+        ("(2)", ("2",)),
+        ("", ()),
+    ],
+)
+def test_texts_in_a_list_keep_their_spaces_and_brackets(text, paths):
+    assert override(Outer(), {"paths": text}).paths == paths
+    assert override(Outer(), {"inner.rates": "(4 8)"}).inner.rates == (4.0, 8.0)
 
 
 @pytest.mark.parametrize(

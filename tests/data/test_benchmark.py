@@ -14,6 +14,7 @@ from resolute.data.benchmark import DataConfig, open_split
 from resolute.data.cache import PixelStore
 from resolute.data.config import LoaderConfig
 from resolute.data.loader import TrainLoader
+from resolute.data.manifest import write
 from resolute.data.mlr import MlrPolicy
 from resolute.data.sampler import PairSampler
 
@@ -133,6 +134,23 @@ def test_sets_that_may_show_the_people_tested_on_are_refused(config, tmp_path):
             open_split(replace(base, also_train=(f"{joined}={base.root}",)))
     with pytest.raises(ConfigError, match="also_train: expected NAME=ROOT, got 'mlr-viper'"):
         open_split(replace(first, also_train=("mlr-viper",)))
+
+
+def test_a_written_set_shows_the_people_it_was_made_of(config, tmp_path):
+    first, other = config
+    alone = open_split(replace(first, trial=0))
+    write(alone, tmp_path / "written", policy=first.mlr, seed=0)
+    written = f"mlr-written={tmp_path / 'written'}"
+    base = DataConfig(name="mlr-written", root=str(tmp_path / "written"))
+    same = (f"mlr-cuhk01={first.root}",)
+    for refused in (
+        replace(first, also_train=(written,)),
+        replace(base, mlr=first.mlr, also_train=same),
+        replace(first, also_train=(other, other)),
+    ):
+        with pytest.raises(ConfigError, match="expected splits of different data sets"):
+            open_split(refused)
+    assert len(open_split(replace(base, also_train=(other,))).train) > len(alone.train)
 
 
 @pytest.mark.data

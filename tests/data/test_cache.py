@@ -1,4 +1,5 @@
 import errno
+import os
 import pickle
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from data.sources import ArraySource, picture, record
 from resolute.core.errors import DatasetError, ShapeError
 from resolute.data import cache
 from resolute.data.cache import PixelStore, default_folder, store_digest
+from resolute.data.decode import FileSource
 
 SIZES = [(32, 16), (5, 3), (1, 1), (17, 40)]
 
@@ -70,6 +72,17 @@ def test_the_name_follows_the_pixels_and_their_order():
     assert len(digests) == 4
     relabelled = [replace(r, pid=r.pid + 1, camid=7) for r in wanted]
     assert store_digest(relabelled) == store_digest(wanted)
+
+
+def test_one_relative_path_in_two_places_is_two_files(tmp_path, monkeypatch):
+    tokens = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(b"same size")
+        os.utime(tmp_path / name / "x.png", (1, 1))
+        monkeypatch.chdir(tmp_path / name)
+        tokens.add(FileSource(Path("x.png")).token())
+    assert len(tokens) == 2
 
 
 def test_pixels_of_a_file_cannot_be_written_to(tmp_path):

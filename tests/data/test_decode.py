@@ -2,6 +2,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 from PIL import features as pil_features
+from PIL.PngImagePlugin import PngInfo
 
 from resolute.core.errors import DatasetError
 from resolute.data.decode import DecodeLimits, FileSource, decode_image, image_size
@@ -103,6 +105,16 @@ class TestPixels:
         result = decode_image(encoded(Image.fromarray(values)))
         assert result[..., 0].tolist() == [[0, 0, 1], [128, 255, 255]]
 
+    def test_large_see_through_pictures_are_mixed_in_bounded_memory(self):
+        rgba = np.full((2000, 1000, 4), 99, np.uint8)
+        data = encoded(rgba, "PNG")
+        tracemalloc.start()
+        mixed = decode_image(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (mixed == (99 * 99 + 128 * (255 - 99) + 127) // 255).all()
+        assert peak < 3 * rgba.nbytes
+
     @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
     def test_see_through_pixels_are_laid_over_mid_grey(self, kind):
         rgba = np.zeros((1, 3, 4), np.uint8)
@@ -139,6 +151,19 @@ class TestPixels:
         path = tmp_path / "image"
         path.write_bytes(data)
         assert image_size(path) == result.shape[:2]
+
+    @pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt"])
+    def test_text_called_exif_is_no_orientation(self, kind, tmp_path):
+        chunks = PngInfo()
+        if kind == "iTXt":
+            chunks.add_itxt("exif", "x")
+        else:
+            chunks.add_text("exif", "x", zip=kind == "zTXt")
+        picture = noise(2)
+        data = encoded(picture, "PNG", pnginfo=chunks)
+        np.testing.assert_array_equal(decode_image(data), picture)
+        (tmp_path / "a.png").write_bytes(data)
+        assert image_size(tmp_path / "a.png") == picture.shape[:2]
 
     @pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0II*\0", exif(9), exif(0), b"junk"])
     def test_damaged_exif_means_upright(self, block):

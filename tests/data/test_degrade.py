@@ -85,6 +85,13 @@ def test_matrix_is_the_kernel_weighed_pixel_by_pixel(name, size, target):
     np.testing.assert_allclose(matrix(size, target, Kernel(name=name)), expected, atol=1e-6)
 
 
+def test_large_matrices_are_not_kept():
+    for kernel in (BICUBIC, Kernel(name="lanczos")):
+        assert matrix(512, 256, kernel) is matrix(512, 256, kernel)
+        assert matrix(513, 256, kernel) is not matrix(513, 256, kernel)
+        np.testing.assert_array_equal(matrix(513, 256, kernel), matrix(513, 256, kernel))
+
+
 def test_matrix_cannot_be_changed_by_its_users():
     with pytest.raises(ValueError, match="read-only"):
         matrix(8, 4, BICUBIC)[0, 0] = 1

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from data.sources import record, two_views
+from data.sources import ArraySource, record, two_views
 from PIL import Image
 
 from resolute.core.errors import ConfigError, ShapeError
@@ -110,6 +110,15 @@ def test_borrowed_images_are_degraded_on_the_fly():
             assert close_to(batch.images_lr[i], picture_of(records[batch.sources_lr[i]], rate))
             assert batch.heights_lr[i] == 48 // int(rate)
     assert set(rates) == {2, 3, 4}
+
+
+def test_what_has_no_original_cannot_be_redrawn():
+    records = [replace(r, source=ArraySource(r.source.pixels(), r.key)) for r in training()]
+    with pytest.raises(
+        ConfigError, match=r"'redraw' needs the originals of LR images, but .* small"
+    ):
+        loader_of(records, replace(STILL, lr_rate="redraw"))
+    assert len(loader_of(records, STILL).batch(0, 0, "cpu")) == 8
 
 
 def test_protocol_rates_stay_and_redrawn_ones_come_from_the_originals():

@@ -207,6 +207,12 @@ def test_verify_finds_every_kind_of_damage(written):
         verify(written)
 
 
+def test_verify_looks_at_what_the_manifest_says_of_images(written):
+    edit(written, lambda data: data["images"][0].update(pid=77))
+    with pytest.raises(DatasetError, match="the images listed are not those"):
+        verify(written)
+
+
 def test_another_png_encoder_is_no_damage(written):
     image = next((written / "query").iterdir())
     pixels = np.asarray(Image.open(image))

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from data.sources import record, two_views
 
-from resolute.core.config import attribute_texts, from_mapping, to_mapping
+from resolute.core.config import attribute_texts, from_mapping, override, to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.core.rng import Streams
 from resolute.core.types import Resolution, Split
+from resolute.data.benchmark import DataConfig, resolved_policy
 from resolute.data.degrade import Degraded, degrade
 from resolute.data.kernels import Kernel
 from resolute.data.mlr import PRESETS, MlrPolicy, build, originals, with_query_rate
@@ -115,6 +116,30 @@ def test_a_changed_preset_says_so():
     assert replace(CAM_B, rates=(2.0, 8.0)).label().startswith("default-changed/")
     assert replace(CAM_B, distractors="all").label().startswith("default-changed/")
     assert replace(CAM_B, name="mine", distractors="all").label().startswith("mine/")
+    assert MlrPolicy(name="sing", lr_camids=(1,)).label().startswith("sing-changed/lr=cam1/")
+    assert MlrPolicy(name="exchanged", lr_camids=(1,)).label().startswith("exchanged-changed/")
+
+
+def test_as_an_option_the_name_brings_the_preset():
+    changed = override(DataConfig(), {"mlr.rates": "2", "mlr.name": "sing"}).mlr
+    assert changed == replace(PRESETS["sing"], rates=(2.0,))
+    with pytest.raises(
+        ConfigError, match=r"mlr\.name: unknown preset 'singg': did you mean 'sing'"
+    ):
+        override(DataConfig(), {"mlr.name": "singg"})
+
+
+def test_real_low_resolution_is_not_shrunk():
+    real = [
+        replace(record(1, c), resolution=r) for c, r in enumerate((Resolution.HR, Resolution.LR))
+    ]
+    split = Split(name="caviar trial 0", train=(), query=(real[1],), gallery=(real[0],))
+    with pytest.raises(ProtocolError, match=r"is LR as it came: use the data set as it is"):
+        build(split, CAM_B, streams=Streams(0))
+    for cameras in ((), (1,)):
+        config = DataConfig(name="mlr-caviar", root="x", mlr=MlrPolicy(lr_camids=cameras))
+        with pytest.raises(ConfigError, match=r"use --data\.name caviar"):
+            resolved_policy(config)
 
 
 def test_notes_count_what_was_degraded():
@@ -141,9 +166,12 @@ def test_exchanged_views_degrade_the_complement():
 def test_query_is_every_test_image_of_the_lr_view_without_distractors():
     split = market()
     made = build(split, PRESETS["psrnet-camera3"], streams=Streams(0))
-    tested = {r.key for r in (*split.query, *split.gallery) if r.pid > 0}
-    assert {r.key for r in made.query} == {k for k in tested if k.startswith("cam2/")}
-    assert {r.key for r in made.gallery} == {k for k in tested if not k.startswith("cam2/")}
+    labelled = {r.key for r in split.gallery if r.pid > 0}  # official queries are dropped
+    assert {r.key for r in made.query} == {k for k in labelled if k.startswith("cam2/")}
+    assert {r.key for r in made.gallery} == {k for k in labelled if not k.startswith("cam2/")}
+    both = build(split, replace(PRESETS["psrnet-camera3"], query_set="lr"), streams=Streams(0))
+    tested = labelled | {r.key for r in split.query}
+    assert {r.key for r in both.query} == {k for k in tested if k.startswith("cam2/")}
 
 
 @pytest.mark.parametrize(

@@ -369,3 +369,11 @@ def test_default_size_is_the_documented_one():
 def test_impossible_sizes_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         SyntheticConfig(**settings)
+
+
+def test_the_name_tells_drawings_apart():
+    names = [
+        read(SyntheticConfig(num_identities=4, seed=s), trial=1, streams=Streams(0)).name
+        for s in (0, 7)
+    ]
+    assert names == ["synthetic trial 1", "synthetic-seed7 trial 1"]

@@ -68,6 +68,18 @@ def test_other_records_than_trained_on_are_refused(way, moved):
             WAYS[way](folder, overrides)
 
 
+def test_another_drawing_under_equal_names_is_refused(trained, tmp_path):
+    folder, _ = trained
+    shutil.copytree(folder, tmp_path / "run")
+    plain = json.loads((folder / "config.json").read_text())
+    plain["data"]["synthetic"]["seed"] = 7  # other people, the same digest
+    (tmp_path / "run" / "config.json").write_text(json.dumps(plain))
+    with pytest.raises(ConfigError, match=r"of .*seed7.* are not those the run was trained on"):
+        ConfigError, match=r"records of .*seed7.* are not those the run was trained"
+    ):
+        open_run(tmp_path / "run")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_another_set_is_taken_where_it_is_named(way, moved):
     WAYS[way](moved[0], {"data.trial": "1"})

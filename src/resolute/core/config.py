@@ -29,6 +29,14 @@ class Sectioned(Protocol):
         """
 
 
+@runtime_checkable
+class Preset(Protocol):
+    """Settings whose ``name`` picks where they start from."""
+
+    def presets(self) -> Mapping[str, Any]:
+        """Give such settings by name, as a static method."""
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """Turn a settings dataclass into plain nested dictionaries (tuples become lists).
 
@@ -70,6 +78,8 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str = "") -
 def override(config: T, overrides: Mapping[str, Any]) -> T:
     """Replace settings by dotted path.
 
+    The ``name`` of a section with presets brings all of its settings, before any other is set.
+
     Args:
         config: settings to start from; not changed.
         overrides: values by dotted path, for example ``{"data.root": "~/viper"}``.
@@ -82,13 +92,19 @@ def override(config: T, overrides: Mapping[str, Any]) -> T:
     """
     known = dict(walk(config))
     nested: dict[str, Any] = to_mapping(config)
-    for path, value in overrides.items():
+    for path in sorted(overrides, key=lambda path: not path.endswith(".name")):
+        value = overrides[path]
         if path not in known:
             raise ConfigError(unknown_name("setting", path, list(known)))
         *sections, name = path.split(".")
-        level = nested
+        level, settings = nested, config
         for section in sections:
-            level = level[section]
+            level, settings = level[section], getattr(settings, section)
+        if name == "name" and isinstance(settings, Preset):
+            presets = settings.presets()
+            if value not in presets:
+                raise ConfigError(f"{path}: " + unknown_name("preset", value, list(presets)))
+            level.update(to_mapping(presets[value]))
         level[name] = value
     return from_mapping(type(config), nested)
 
@@ -213,12 +229,21 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 def _convert_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     if isinstance(value, str):
-        value = [part for part in re.split(r"[,\s]+", value.strip("[]() ")) if part]
+        value = _parts(value, is_text=args[0] is str)
     elif not isinstance(value, list | tuple):
         value = [value]
     if args[-1] is not Ellipsis and len(args) != len(value):
         raise ConfigError(f"{path}: expected {len(args)} values divided by commas, got {value!r}")
     return tuple(_convert(args[0], v, path) for v in value)
+
+
+def _parts(text: str, *, is_text: bool) -> list[str]:
+    """Divide a list on one line; what is itself text may hold spaces and brackets, as paths do."""
+    text = text.strip()
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    parts = text.split(",") if is_text else re.split(r"[,\s]+", text)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _convert_leaf(hint: type, value: Any, path: str) -> Any:

@@ -12,7 +12,7 @@ from resolute.core.errors import ConfigError
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Record, Resolution, Split
 from resolute.data import synthetic
-from resolute.data.catalogue import DATASETS, find_dataset, merge
+from resolute.data.catalogue import DATASETS, family, find_dataset, merge
 from resolute.data.manifest import read_manifest
 from resolute.data.mlr import MlrPolicy, build
 from resolute.data.synthetic import SyntheticConfig
@@ -76,7 +76,8 @@ def open_split(config: DataConfig) -> Split:
         Training, query and gallery records; notes say what is missing or was held out.
 
     Raises:
-        ConfigError: if the name is unknown, the root is missing, or the trial does not exist.
+        ConfigError: if the name is unknown, the root is missing, the trial does not exist, or a
+            set that joins may show people whom the run is tested on.
         DatasetError: if the data set cannot be read.
     """
     split = _open_one(config, config.name, config.root)
@@ -97,12 +98,18 @@ def resolved_policy(config: DataConfig, name: str = "") -> MlrPolicy:
         The policy that :func:`open_split` builds with.
 
     Raises:
-        ConfigError: if neither policy nor data set names an LR camera.
+        ConfigError: if neither policy nor data set names an LR camera, or the data set's low
+            resolution is real.
     """
     policy, base = config.mlr, (name or config.name).removeprefix(MLR)
+    info = find_dataset(base)
+    if info.has_real_lr:
+        raise ConfigError(
+            f"{base} has LR images of its own, nothing is to be shrunk: use --data.name {base}"
+        )
     if policy.lr_view != "fixed" or policy.lr_camids:
         return policy
-    lr_camid = find_dataset(base).lr_camid
+    lr_camid = info.lr_camid
     if lr_camid is None:
         raise ConfigError(
             f"{base} has no usual LR camera: name one with --data.mlr.lr_camids (from 0)"
@@ -140,7 +147,7 @@ def _open_other(config: DataConfig, source: str) -> Split:
     name, has_root, root = source.partition("=")
     if not has_root:
         raise ConfigError(f"data.also_train: expected NAME=ROOT, got {source!r}")
-    if name != WRITTEN and _family(name) == _family(config.name):
+    if name != WRITTEN and family(name) == family(config.name):
         raise ConfigError(
             f"data.also_train: {name} shows people of {config.name}, who may be in its test part"
         )
@@ -150,11 +157,6 @@ def _open_other(config: DataConfig, source: str) -> Split:
         policy = replace(policy, lr_camids=())  # cameras named for the first set are not its own
     split = _open_one(replace(config, trial=0, mlr=policy), name, root)
     return _with_test_part(split) if config.also_part == "all" else split
-
-
-def _family(name: str) -> str:
-    """Name the people of a data set: all forms of CUHK03, say, show the same ones."""
-    return name.removeprefix(MLR).partition("-")[0]
 
 
 def _with_test_part(split: Split) -> Split:

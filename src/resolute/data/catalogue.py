@@ -1,5 +1,6 @@
 """The table of data sets: one line each, nothing registers itself."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,6 +47,7 @@ class DatasetInfo:
         terms: licence or withdrawal, in words.
         is_verified: whether the reader was ever run on the real data.
         has_files: False where the images are drawn and ``root`` is not looked at.
+        has_real_lr: whether one of its cameras is LR by nature, so that nothing is to be shrunk.
     """
 
     title: str
@@ -56,6 +58,7 @@ class DatasetInfo:
     terms: str
     is_verified: bool
     has_files: bool = True
+    has_real_lr: bool = False
 
 
 def _draw(root: Path, *, trial: int, streams: Streams) -> Split:  # noqa: ARG001 (no files)
@@ -85,6 +88,7 @@ DATASETS: dict[str, DatasetInfo] = {
         lr_camid=None,
         terms="research only",
         is_verified=False,
+        has_real_lr=True,
     ),
     "cuhk01": DatasetInfo(
         title="CUHK01",
@@ -202,6 +206,15 @@ def find_dataset(name: str) -> DatasetInfo:
     raise ConfigError(unknown_name("data set", name, list(DATASETS)))
 
 
+def family(name: str) -> str:
+    """Name the people of a data set: all forms of CUHK03, say, show the same ones.
+
+    Args:
+        name: of a data set, its multi-low-resolution benchmark or a split.
+    """
+    return re.split("[ /]", name.removeprefix("mlr-"))[0].partition("-")[0]
+
+
 def merge(splits: Sequence[Split]) -> Split:
     """Let several data sets train together; query and gallery are those of the first.
 
@@ -215,11 +228,11 @@ def merge(splits: Sequence[Split]) -> Split:
         One split, its name and notes those of its parts.
 
     Raises:
-        ConfigError: if there is no split, or two of one data set: the people one of them tests
-            on may be those the other trains on.
+        ConfigError: if there is no split, or two show people of one data set: those that one of
+            them tests on may be those the other trains on.
     """
     prefixes = [split.name.split()[0] for split in splits]
-    if not splits or len(set(prefixes)) < len(prefixes):
+    if not splits or len({family(split.name) for split in splits}) < len(splits):
         raise ConfigError(f"merge: expected splits of different data sets, got {prefixes}")
     train: list[Record] = []
     next_pid = next_camid = 0

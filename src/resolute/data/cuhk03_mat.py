@@ -6,7 +6,7 @@ h5py and scipy are needed here alone: ``pip install "resolute-reid[mat]"``.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ class MatSource:
             state = self.path.stat()
         except OSError as error:
             raise DatasetError(f"{self.path}: cannot be read: {error.strerror}") from error
-        return f"{self}:{state.st_size}:{state.st_mtime_ns}"
+        whole = replace(self, path=self.path.absolute())
+        return f"{whole}:{state.st_size}:{state.st_mtime_ns}"
 
     def __str__(self) -> str:
         place = (self.boxes, self.pair, self.person, self.column)

@@ -25,6 +25,7 @@ from resolute.core.errors import DatasetError
 _BACKGROUND = 128
 _REMEDY = "replace or remove the file"
 _ORIENTATION_TAG = 0x0112
+_MIXED_ROWS = 64  # at a time: see-through pixels need several arrays on the way [ours]
 
 # The errors Pillow's four readers raise on broken bytes. Warnings stand here for callers who turn
 # warnings into errors.
@@ -95,7 +96,7 @@ class FileSource:
             DatasetError: if the file is gone.
         """
         state = _state(self.path)
-        return f"{self.path.as_posix()}:{state.st_size}:{state.st_mtime_ns}"
+        return f"{self.path.absolute().as_posix()}:{state.st_size}:{state.st_mtime_ns}"
 
 
 def decode_image(
@@ -109,7 +110,8 @@ def decode_image(
     The content decides the format, not the file's suffix. Grey and palette images become RGB,
     16-bit grey keeps its high byte, see-through pixels are laid over mid-grey, the EXIF
     orientation is applied, and of an animation the first frame is taken. No global setting of
-    Pillow is read or changed, so any number of threads may decode.
+    Pillow is changed, so any number of threads may decode. One is read: a program that sets
+    ``ImageFile.LOAD_TRUNCATED_IMAGES`` has asked for cut files, and gets them here too.
 
     Args:
         source: a path, or the bytes of the file.
@@ -226,7 +228,8 @@ def _open(stream: BinaryIO, name: str, limits: DecodeLimits) -> tuple[ImageFile.
     _check_size(image.size, name, limits)
     # Read before the pixels are: a PNG may repeat the tag behind them, and size and pixels
     # must agree.
-    return image, _orientation(image.info.get("exif", b""))
+    exif = image.info.get("exif")  # text where a PNG's own text chunk is called so
+    return image, _orientation(exif) if isinstance(exif, bytes) else 1
 
 
 def _format(head: bytes) -> str:
@@ -290,7 +293,10 @@ def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)  # (H, W, 3)
     if not image.has_transparency_data:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # (H, W, 3)
-    layers = np.asarray(image.convert("RGBA")).astype(np.uint32)  # (H, W, 4)
-    colour, alpha = layers[..., :3], layers[..., 3:]
-    mixed = (colour * alpha + _BACKGROUND * (255 - alpha) + 127) // 255  # (H, W, 3)
-    return mixed.astype(np.uint8)
+    layers = np.asarray(image.convert("RGBA"))  # (H, W, 4)
+    mixed = np.empty((*layers.shape[:2], 3), dtype=np.uint8)
+    for top in range(0, len(layers), _MIXED_ROWS):
+        rows = layers[top : top + _MIXED_ROWS].astype(np.uint16)  # 255 x 255 + 127 fits
+        colour, alpha = rows[..., :3], rows[..., 3:]
+        mixed[top : top + _MIXED_ROWS] = (colour * alpha + _BACKGROUND * (255 - alpha) + 127) // 255
+    return mixed

@@ -79,10 +79,13 @@ class Kernel:
 
 BICUBIC = Kernel()
 
+# The matrices of crops, up to 512 rows to 256, are kept: 256 MiB at most. Those of whole
+# photographs are hundreds of megabytes each and hardly ever asked for twice [ours].
+_KEPT_WEIGHTS = 512 * 256
 
-@lru_cache(maxsize=512)
+
 def matrix(size: int, target: int, kernel: Kernel) -> NDArray[np.float32]:
-    """Build the matrix that resamples one axis.
+    """Build the matrix that resamples one axis, or take it from memory where it is small.
 
     Args:
         size: length of the axis in pixels.
@@ -92,6 +95,11 @@ def matrix(size: int, target: int, kernel: Kernel) -> NDArray[np.float32]:
     Returns:
         Weights, shape (target, size), each row adds up to 1; read only.
     """
+    make = _kept if size * target <= _KEPT_WEIGHTS else _matrix
+    return make(size, target, kernel)
+
+
+def _matrix(size: int, target: int, kernel: Kernel) -> NDArray[np.float32]:
     support, weigh = _SHAPES[kernel.name]
     scale = size / target
     stretch = max(scale, 1.0) if kernel.antialias else 1.0
@@ -105,3 +113,6 @@ def matrix(size: int, target: int, kernel: Kernel) -> NDArray[np.float32]:
     rows: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     rows.setflags(write=False)
     return rows
+
+
+_kept = lru_cache(maxsize=512)(_matrix)

@@ -17,7 +17,7 @@ from resolute.core.rng import Streams
 from resolute.core.types import InputSpec, Record, Resolution
 from resolute.data.cache import PixelStore
 from resolute.data.config import LoaderConfig
-from resolute.data.degrade import collate, degraded_size
+from resolute.data.degrade import Degraded, collate, degraded_size
 from resolute.data.mlr import originals
 from resolute.data.sampler import PairSampler, num_steps
 from resolute.data.steps import Half, Step, Steps
@@ -39,8 +39,20 @@ def records_to_store(records: Sequence[Record], config: LoaderConfig) -> tuple[R
 
     Returns:
         Records to open a :class:`PixelStore` with.
+
+    Raises:
+        ConfigError: if originals are needed and a LR image has none, as on disk or by nature.
     """
-    return originals(records) if config.lr_rate == "redraw" else tuple(records)
+    if config.lr_rate != "redraw":
+        return tuple(records)
+    for record in records:
+        if record.resolution is Resolution.LR and not isinstance(record.source, Degraded):
+            raise ConfigError(
+                "loader.lr_rate: 'redraw' needs the originals of LR images, but "
+                f"{record.key} is small as it came; train on the mlr- form of the original data "
+                "set, or keep 'protocol'"
+            )
+    return originals(records)
 
 
 class TrainLoader:

@@ -203,9 +203,11 @@ def verify(folder: Path) -> Check:
         What was compared.
 
     Raises:
-        DatasetError: if a file is missing, broken, of other content, or not in the manifest.
+        DatasetError: if a file is missing, broken, of other content, or not in the manifest, or
+            the manifest was edited.
     """
     folder = Path(folder)
+    read_manifest(folder)
     data = _load(folder)
     reencoded, known = 0, {MANIFEST}
     for image in data["images"]:

@@ -7,7 +7,7 @@ Rates never depend on the trial: they are drawn over all LR-view images of the w
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -29,7 +29,8 @@ class MlrPolicy:
     """How a multi-resolution set is made. Sizes are rounded down, storage is lossless PNG.
 
     Attributes:
-        name: name of the preset this policy started from; part of the printed protocol.
+        name: name of the preset this policy started from, part of the printed protocol; as an
+            option it picks the preset.
         lr_view: which images form the LR view: ``fixed`` = the cameras ``lr_camids`` [SING];
             ``per_identity`` = one of each identity's cameras, drawn [VPFA on VIPeR];
             ``per_identity_and_role`` = the same, drawn again in training, query and gallery [VPFA
@@ -41,7 +42,9 @@ class MlrPolicy:
             learnt a camera].
         roles: roles in which LR-view images lose resolution [SING: training and query].
         query_set: ``lr`` = all LR-view test images are query and the others gallery [SING];
-            ``official`` = the roles stay as the data set has them [VPFA on Market-1501].
+            ``official`` = the roles stay as the data set has them [VPFA on Market-1501];
+            ``lr_of_gallery`` = as ``lr``, of the data set's gallery images alone: its own queries
+            are dropped [PS-HRNet].
         distractors: gallery images of identity 0 or -1 that no query has: ``hr`` = those of the
             HR view stay [assumed], ``all`` = the LR view's stay too, degraded if ``roles`` holds
             the gallery [PRPR], ``none`` = all are dropped [PS-HRNet].
@@ -56,7 +59,7 @@ class MlrPolicy:
     lr_camids: tuple[int, ...] = ()
     exchange: bool = False
     roles: tuple[Role, ...] = ("train", "query")
-    query_set: Literal["lr", "official"] = "lr"
+    query_set: Literal["lr", "official", "lr_of_gallery"] = "lr"
     distractors: Literal["hr", "all", "none"] = "hr"
     rate_rule: Literal["thirds", "per_image", "per_identity"] = "thirds"
     rates: tuple[float, ...] = (2.0, 3.0, 4.0)
@@ -78,14 +81,22 @@ class MlrPolicy:
                 f"{self.lr_view!r} draws the camera"
             )
 
+    @staticmethod
+    def presets() -> "Mapping[str, MlrPolicy]":
+        """Return the policies that an option may name."""
+        return PRESETS
+
     def label(self) -> str:
         """Return the printed protocol: policy, LR view, rate rule and kernel.
 
         A preset with a changed field says so, because its results compare with nothing else.
         """
         preset = PRESETS.get(self.name)
-        same = preset is not None and replace(self, lr_camids=preset.lr_camids) == preset
-        name = self.name if same or preset is None else f"{self.name}-changed"
+        name = self.name
+        if preset is not None:
+            # Where the preset names no camera, the data set does.
+            like = preset if preset.lr_camids else replace(preset, lr_camids=self.lr_camids)
+            name = self.name if self == like else f"{self.name}-changed"
         rates = ",".join(f"{rate:g}" for rate in self.rates)
         return f"{name}/lr={self._view()}/{self.rate_rule}({rates})/{self.kernel}"
 
@@ -104,10 +115,15 @@ PRESETS: dict[str, MlrPolicy] = {
     # [SING, its work tree]: camera 0, exact thirds over all its images, one permutation.
     # Unknown: kernel (MATLAB or Caffe side) and rounding.
     "sing": MlrPolicy(name="sing", lr_camids=(0,)),
-    # [PS-HRNet's log; MDIFF]: Market-1501 camera 3, 2825 query and 10290 gallery images, all
-    # labelled, no distractors. Camera inferred from the counts. Unknown: kernel, rate rule.
+    # [PS-HRNet's log; MDIFF]: Market-1501 camera 3, 2825 query and 10290 gallery images: the
+    # labelled ones of the gallery folder, no distractors, no official queries. Camera inferred
+    # from the counts. Unknown: kernel, rate rule.
     "psrnet-camera3": MlrPolicy(
-        name="psrnet-camera3", lr_camids=(2,), distractors="none", rate_rule="per_image"
+        name="psrnet-camera3",
+        lr_camids=(2,),
+        query_set="lr_of_gallery",
+        distractors="none",
+        rate_rule="per_image",
     ),
     # [PRPR's builder]: camera 1 everywhere, OpenCV INTER_LINEAR, a rate per image; query = its
     # images with identity > 0; distractors of all cameras stay. It re-saves as JPEG and keeps junk
@@ -238,11 +254,19 @@ IsLr = Callable[[Record, Role], bool]
 
 
 def _check_untouched(split: Split) -> None:
-    for record in (*split.train, *split.query, *split.gallery):
+    records = (*split.train, *split.query, *split.gallery)
+    for record in records:
         if record.rate != 1 or isinstance(record.source, Degraded):
             raise ProtocolError(
                 f"{split.name}: expected untouched images, but {record.key} is already at rate "
                 f"{record.rate:g}; build from the original data set"
+            )
+    for record in records:
+        if record.resolution is not Resolution.UNKNOWN:
+            raise ProtocolError(
+                f"{split.name}: expected images of unknown resolution, but {record.key} is "
+                f"{record.resolution.value.upper()} as it came: use the data set as it is, "
+                "without mlr- in front of its name"
             )
 
 
@@ -308,7 +332,9 @@ def _test_roles(
     gallery = [r for r in split.gallery if keeps(r, "gallery")]
     if policy.query_set == "official":
         return split.query, gallery
-    images: dict[str, tuple[Record, Role]] = {r.key: (r, "query") for r in split.query}
+    images: dict[str, tuple[Record, Role]] = {}
+    if policy.query_set == "lr":
+        images.update((r.key, (r, "query")) for r in split.query)
     images.update((r.key, (r, "gallery")) for r in gallery)
     query: list[Record] = []
     rest: list[Record] = []

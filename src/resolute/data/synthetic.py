@@ -113,8 +113,9 @@ def read(config: SyntheticConfig, *, trial: int, streams: Streams) -> Split:
     trained = {int(pid) + 1 for pid in order[: config.num_identities // 2]}
     records = _records(config)
     test = [r for r in records if r.pid not in trained]
+    name = f"synthetic-seed{config.seed}" if config.seed else "synthetic"
     return Split(
-        name=f"synthetic trial {trial}",
+        name=f"{name} trial {trial}",
         train=tuple(r for r in records if r.pid in trained),
         query=tuple(r for r in test if r.camid == 1),
         gallery=tuple(r for r in test if r.camid == 0),

@@ -135,9 +135,10 @@ def _run_of(file: Path) -> Path:
 
 
 def _check_same_split(model: Model, split: Split, run: str, changed: frozenset[str]) -> None:
-    trained_on = model.metadata["split_digest"]  # empty where the weights came from elsewhere
+    # Empty where the weights came from elsewhere.
+    trained_on = (model.metadata["split"], model.metadata["split_digest"])
     is_other = any(path.startswith("data.") for path in changed)
-    if trained_on and not is_other and split.digest() != trained_on:
+    if all(trained_on) and not is_other and (split.name, split.digest()) != trained_on:
         raise ConfigError(
             f"{run}: the records of {split.name} are not those the run was trained on: check "
             "data.root; another set is taken by naming it (--data.name, --data.trial)"
