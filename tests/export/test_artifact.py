@@ -1,5 +1,6 @@
 """The exported files: what they are, that they equal torch, that others can use them."""
 
+import importlib.metadata
 import importlib.util
 import json
 import subprocess
@@ -317,6 +318,19 @@ def test_what_cannot_be_exported_says_why(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match="export needs onnx"):
         write(tmp_path, samples=few_people(2), branch="lr")
+
+
+def test_a_module_of_a_package_by_another_name_has_its_version(monkeypatch):
+    def of_distribution(name):
+        if name == "onnx":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    monkeypatch.setattr(artifact.importlib.metadata, "version", of_distribution)
+    assert artifact._versions()["onnxscript"] == "1.2.3"
+    assert artifact._versions()["onnx"] == onnx.__version__
+    monkeypatch.delattr(onnx, "__version__")
+    assert artifact._versions()["onnx"] == "unknown"
 
 
 @pytest.mark.slow

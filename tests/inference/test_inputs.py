@@ -38,6 +38,19 @@ def test_every_kind_of_image_gives_the_same_pixels(tmp_path):
     assert np.array_equal(one(np.array([str(path)])), PICTURE)
 
 
+@pytest.mark.parametrize("is_tensor", [False, True])
+def test_a_generator_may_fill_one_array_again(is_tensor):
+    pictures = [noise(9, 6, seed=i) for i in range(20)]
+    buffer = np.empty_like(PICTURE)
+
+    def refilled():
+        for picture in pictures:
+            buffer[:] = picture
+            yield torch.from_numpy(buffer).permute(2, 0, 1) if is_tensor else buffer
+
+    assert np.array_equal(np.stack(list(decoded(refilled()))), np.stack(pictures))
+
+
 def test_channel_order_is_that_of_arrays_and_tensors(tmp_path):
     bgr = PICTURE[..., ::-1]
     assert np.array_equal(one(bgr, channel_order="bgr"), PICTURE)

@@ -1,4 +1,6 @@
 import json
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,8 +53,25 @@ def test_resolution_is_the_rule_or_as_given(model):
     swapped = model.embed([small, large], resolution=["hr", "lr"])
     assert not np.allclose(auto.vectors, swapped.vectors, atol=1e-3)
     assert np.allclose(model.embed(small, resolution="hr").vectors, swapped.vectors[:1], atol=1e-4)
-    with pytest.raises(ShapeError, match="one per image, 2, got 1"):
+    with pytest.raises(ShapeError, match="one per image, 2, got 3"):
+        model.embed([small, large], resolution=["hr", "lr", "lr"])
+    with pytest.raises(ShapeError, match="one per image, got 1 for more images"):
         model.embed([small, large], resolution=["hr"])
+
+
+def test_few_images_are_in_memory_whatever_their_resolutions(model, monkeypatch):
+    made, most = [], []
+
+    def pictures(*_, **__):
+        for i in range(40):
+            picture = noise(40, 20, seed=i)
+            made.append(weakref.ref(picture))
+            most.append(sum(reference() is not None for reference in made))
+            yield picture
+
+    monkeypatch.setattr("resolute.inference.model.decoded", pictures)
+    assert len(model.embed([], resolution=["hr", "lr"] * 20, batch_size=1)) == 40
+    assert max(most) < 20
 
 
 def test_boxes_of_a_frame_are_crops_of_it(model):
@@ -145,6 +164,18 @@ def test_calibration_lies_beside_the_model(model, tmp_path):
     other = load(run, overrides={"fusion": "mean"}).compare(person(1), person(1))
     assert other.probability is None
     assert "calibrated for weighted sqeuclidean" in other.warnings[0]
+    share = {"fusion": "constant", "constant": 0.25}
+    replace(calibration(model, fusion="constant"), constant=0.25).write(path)
+    assert load(run, overrides=share).compare(person(1), person(1)).probability is not None
+    for fitted, told in (
+        (0.5, "calibrated for constant 0.5 sq"),
+        (None, "calibrated for constant sq"),
+    ):
+        replace(calibration(model, fusion="constant"), constant=fitted).write(path)
+        other = load(run, overrides=share).compare(person(1), person(1))
+        assert other.probability is None
+        assert told in other.warnings[0]
+        assert "this one is constant 0.25 sqeuclidean" in other.warnings[0]
     calibration(model, fingerprint="0" * 64).write(path)
     with pytest.raises(CheckpointError, match="fitted for another model"):
         load(run)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from inference.small import person, save_small
@@ -50,6 +52,20 @@ def test_pool_by_definition(kind):
         best = members[np.argmax(weights[members])]
         if images.native_sizes is not None:
             assert pooled.native_sizes[row].tolist() == images.native_sizes[best].tolist()
+
+
+def test_lengths_are_kept():
+    images = embedding(2)
+    long = replace(images, vectors=5 * images.vectors)
+    for one in (long.take(slice(1)), long.take(slice(1, 2))):
+        twice = pool(Embedding.concatenate([one, one]))
+        assert twice.vectors == pytest.approx(one.vectors, abs=1e-5)
+    assert pool(long).vectors == pytest.approx(5 * pool(images).vectors, abs=1e-5)
+    # The average of the lengths, an image counting by its reliability; directions count alike.
+    uneven = images.vectors * np.array([1, 3], dtype=np.float32)[:, None, None]
+    pooled = pool(replace(images, vectors=uneven)).vectors
+    length = images.reliability @ [1, 3] / images.reliability.sum()
+    assert pooled == pytest.approx(length * pool(images).vectors, abs=1e-5)
 
 
 def test_one_image_is_itself_and_order_does_not_matter():

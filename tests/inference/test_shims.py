@@ -4,8 +4,8 @@ import torch
 from inference.small import noise, person, save_small
 from PIL import Image
 
-from resolute.core.distance import fused_vectors
-from resolute.core.errors import ConfigError, DatasetError
+from resolute.core.distance import distance_matrix, fused_vectors
+from resolute.core.errors import ConfigError, DatasetError, ShapeError
 from resolute.inference.load import load
 from resolute.inference.ray_data import EmbedBatch, embed_dataset
 from resolute.inference.shims import FeatureExtractor, TrackerFeatures
@@ -65,10 +65,28 @@ def test_boxmot_call(model):
     empty = TrackerFeatures(model).get_features(np.empty((0, 4)), frame)
     assert empty.shape == (0, found.shape[1])
     assert empty.dtype == np.float32
+    for columns in (np.ones((2, 3)), np.ones(4)):
+        with pytest.raises(ShapeError, match=r"shape \(N, 4\) or wider, got"):
+            features.get_features(columns, frame)
     with pytest.raises(DatasetError, match=r"boxes\[0\]"):
         features.get_features([[np.nan, 0, 5, 5]], frame)
     with pytest.raises(DatasetError, match="expected uint8"):
         features.get_features(boxes, frame.astype(float))
+
+
+@pytest.mark.parametrize("fusion", ["mean", "constant", "hr", "lr"])
+def test_the_one_vector_has_the_distance_of_its_fusion(run, fusion):
+    model = load(run, overrides={"fusion": fusion, "constant": 0.2})
+    frame = noise(120, 160)
+    boxes = np.array([[10, 5, 40, 100], [0, 0, 20, 40], [50, 20, 90, 120]])
+    own = model.embed(frame, boxes=boxes)
+    vectors = TrackerFeatures(model).get_features(boxes, frame[..., ::-1])
+    np.testing.assert_allclose(2 - 2 * vectors @ vectors.T, distance_matrix(own, own), atol=1e-5)
+    extractor, embed = FeatureExtractor(model_path=run), EmbedBatch(run)
+    extractor.model = embed.model = model
+    pictures = [frame[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
+    np.testing.assert_allclose(extractor(pictures).numpy(), vectors, atol=1e-5)
+    np.testing.assert_allclose(embed({"image": pictures})["vector"], vectors, atol=1e-5)
 
 
 def test_batches_of_dictionaries(run, model, tmp_path):

@@ -6,6 +6,7 @@ from retrieval.galleries import draw, filled, items, nearest, same
 
 from resolute.core.errors import ConfigError
 from resolute.retrieval.accelerator import FaissAccelerator
+from resolute.retrieval.embedded import EmbeddedEngine
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.types import Where
 
@@ -78,6 +79,38 @@ def test_a_graph_finds_most_and_claims_nothing(tmp_path):
         assert not any(answer.exact for answer in answers)
         filtered = gallery.search(query, k=5, where=Where(camera="c2"))
         assert {h.camera for a in filtered for h in a.hits} == {"c2"}
+
+
+def test_one_accelerator_serves_galleries_apart(tmp_path):
+    accelerator = FaissAccelerator("int8", num_candidates=20)
+    query = draw(9, 3)
+    for seed in (1, 2):
+        embedding = draw(seed, 200)
+        filled(tmp_path / f"g{seed}", embedding).close()
+        with Gallery.open(tmp_path / f"g{seed}", accelerator=accelerator) as gallery:
+            answers = gallery.search(query, k=5)
+        for answer, want in zip(answers, nearest(query, embedding, 5), strict=True):
+            same(answer, want)
+
+
+@pytest.mark.parametrize("passing", [None, np.arange(100) % 4 != 0])
+@pytest.mark.parametrize("kind", ["int8", "hnsw"])
+def test_an_earlier_state_is_searched_by_a_grown_index(tmp_path, kind, passing):
+    embedding, query = draw(1, 400), draw(2, 6)
+    filled(tmp_path / "g", embedding.take(slice(100))).close()
+    accelerator = FaissAccelerator(kind, num_candidates=20)
+    engine = EmbeddedEngine.open(tmp_path / "g", accelerator=accelerator)
+    if passing is not None:
+        engine.delete([f"k{i:04d}" for i in np.flatnonzero(~passing)])
+    earlier = engine._snapshot
+    engine.add(items(300, start=100), embedding.take(slice(100, 400)), added=0.0)
+    engine.search(query, k=5, where=Where())
+    answers = earlier.search(query, k=5, where=Where(), accelerator=engine._accelerator)
+    for answer, want in zip(
+        answers, nearest(query, embedding.take(slice(100)), 5, passing), strict=True
+    ):
+        same(answer, want)
+    engine.close()
 
 
 def test_what_it_cannot_serve_is_refused(tmp_path, monkeypatch):

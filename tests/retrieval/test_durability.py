@@ -184,6 +184,23 @@ def test_ending_between_any_two_writes(tmp_path, monkeypatch, action):
     assert is_done
 
 
+def test_ending_while_creating_can_be_created_again(tmp_path, monkeypatch):
+    for stop in range(1, 9):
+        folder = tmp_path / f"g{stop}"
+        with monkeypatch.context() as patch:
+            end_at(patch, stop)
+            try:
+                Gallery.create(folder, space=SPACE).close()
+                break
+            except _Cut:
+                pass
+        if not (folder / "manifest.json").exists():
+            Gallery.create(folder, space=SPACE).close()
+        Gallery.open(folder).verify()
+        assert not list(folder.rglob("*.partial"))
+    assert stop > 2
+
+
 def every_file(folder):
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
 
@@ -422,6 +439,26 @@ def test_purge_erases_every_byte(tmp_path, monkeypatch, how):
         assert traces(folder, embedding, *gone) == []
         assert all(b"secret-camera" not in p.read_bytes() for p in every_file(folder))
         assert len(traces(folder, embedding, *stays)) == 4
+        gallery.verify()
+
+
+def test_a_purge_that_cannot_remove_files_removes_them_later(tmp_path):
+    folder = tmp_path / "g"
+    with filled(folder, POOL.take(slice(5))) as gallery:
+        gallery.delete(["k0000"])
+        with pytest.MonkeyPatch.context() as patch:
+
+            def refuse(path):
+                raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+            patch.setattr(Path, "unlink", refuse)
+            for _ in range(2):
+                with pytest.raises(GalleryError, match=r"could not be removed: .+; purge again"):
+                    gallery.purge()
+            assert "k0000" not in gallery
+            assert traces(folder, POOL, 0, "k0000", b"no picture")
+        gallery.purge()
+        assert traces(folder, POOL, 0, "k0000", b"no picture") == []
         gallery.verify()
 
 

@@ -9,6 +9,7 @@ import pytest
 from retrieval.galleries import draw, filled, items, nearest, same
 
 from resolute.core.errors import ConfigError, GalleryError, ProtocolError, ReidError
+from resolute.retrieval.embedded import EmbeddedEngine
 from resolute.retrieval.gallery import DAY_S, Gallery
 from resolute.retrieval.types import Item, VectorSpace, Where
 
@@ -321,6 +322,32 @@ def test_folders_are_checked(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(GalleryError, match="creating the gallery was not done"):
         Gallery.create(tmp_path / "file" / "g", space=space)
+
+
+def test_a_gallery_made_in_between_is_not_written_over(tmp_path, monkeypatch):
+    embedding = draw(1, 3)
+    space = VectorSpace.of(embedding, fingerprint="model")
+    take_lock = EmbeddedEngine._take_lock
+
+    def be_late(engine):
+        monkeypatch.setattr(EmbeddedEngine, "_take_lock", take_lock)
+        filled(tmp_path / "g", embedding).close()
+        take_lock(engine)
+
+    monkeypatch.setattr(EmbeddedEngine, "_take_lock", be_late)
+    with pytest.raises(GalleryError, match=r"holds 'manifest\.json'"):
+        Gallery.create(tmp_path / "g", space=space)
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert len(gallery) == 3
+        gallery.lock()  # the one that came late holds nothing
+
+
+def test_double_precision_is_stored_as_single(tmp_path):
+    embedding = draw(1, 5, dim=64)
+    vectors = embedding.vectors.astype(np.float64) * (1 + 3e-8)
+    precise = dataclasses.replace(embedding, vectors=vectors)
+    with filled(tmp_path / "g", precise) as gallery:
+        gallery.verify()
 
 
 def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):

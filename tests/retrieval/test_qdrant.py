@@ -1,6 +1,7 @@
 """Qdrant: the formula on the server, the proof, and what is refused."""
 
 import dataclasses
+import socket
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from retrieval.galleries import draw, items, nearest
 
 from resolute.core.errors import ConfigError, GalleryError, ProtocolError
 from resolute.retrieval.gallery import Gallery
+from resolute.retrieval.place import is_gallery, open_gallery
 from resolute.retrieval.qdrant import QdrantEngine, connect
 from resolute.retrieval.types import VectorSpace, Where
 
@@ -102,6 +104,63 @@ def test_what_one_vector_cannot_serve_is_refused(client):
     no_trust = dataclasses.replace(draw(1, 1), quality=np.array([[1, 0]], dtype=np.float32))
     with pytest.raises(ProtocolError, match="quality above 0"):
         gallery.add(items(1, start=9), no_trust)
+
+
+@pytest.mark.parametrize("tags", [(3, 200), (7, 7)])
+def test_writers_of_one_instant_lose_no_image(client, monkeypatch, tags):
+    monkeypatch.setattr("resolute.retrieval.qdrant.time.time_ns", lambda: 1_800_000_000 * 10**9)
+    monkeypatch.setattr("resolute.retrieval.qdrant._PAGE", 16)
+    embedding = draw(1, 20)
+    space = VectorSpace.of(embedding, fingerprint="model")
+    first = QdrantEngine.create(client, "people", space=space)
+    # Eleven writers with the same clock, ten of them with the same tag: more twins than a page.
+    writers = [first, *(QdrantEngine.open(client, "people") for _ in range(10))]
+    for at, writer in enumerate(writers):
+        writer._tag = tags[min(at, 1)]
+        Gallery(writer).add(items(20, start=20 * at), embedding)
+    names = [f"k{i:04d}" for i in range(220)]
+    gallery = Gallery(first)
+    assert sorted(gallery.keys()) == names
+    assert sorted(entry.key for entry in gallery.entries()) == names
+    assert gallery.verify() == 220 * 4 * 12
+    ids = [entry.id for entry in gallery.entries()]
+    assert ids == sorted(ids)
+    assert max(ids) < 2**53
+
+
+def test_writers_are_told_apart(client, monkeypatch):
+    monkeypatch.setattr("resolute.retrieval.qdrant.time.time_ns", lambda: 1_800_000_000 * 10**9)
+    tags = iter([3, 200])
+    monkeypatch.setattr("resolute.retrieval.qdrant.secrets.randbits", lambda _: next(tags))
+    embedding = draw(1, 20)
+    engine = QdrantEngine.create(
+        client, "people", space=VectorSpace.of(embedding, fingerprint="model")
+    )
+    for start, writer in ((0, engine), (20, QdrantEngine.open(client, "people"))):
+        Gallery(writer).add(items(20, start=start), embedding)
+    assert len({entry.id for entry in Gallery(engine).entries()}) == 40
+
+
+def test_a_server_that_does_not_answer_is_named(monkeypatch):
+    from qdrant_client.http.exceptions import UnexpectedResponse
+    from qdrant_client.qdrant_remote import QdrantRemote
+
+    # It warns from a thread of its own, at any time.
+    monkeypatch.setattr(QdrantRemote, "_check_compatibility", lambda *_: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        place = f"http://127.0.0.1:{taken.getsockname()[1]}/people"
+        message = rf"qdrant at {place.removesuffix('/people')}: no answer \(.+\); is the server"
+        for call in (is_gallery, open_gallery):
+            with pytest.raises(GalleryError, match=message):
+                call(place)
+
+    def refuse(*_, **__):
+        raise UnexpectedResponse(403, "Forbidden", b"", None)
+
+    monkeypatch.setattr(QdrantRemote, "collection_exists", refuse)
+    with pytest.raises(GalleryError, match=r"qdrant at .+: refused: 403 Forbidden"):
+        is_gallery(place)
 
 
 def test_folders_are_refused(tmp_path):

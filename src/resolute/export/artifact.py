@@ -297,4 +297,12 @@ def _copy_beside(run: Path, folder: Path, *, with_calibration: bool) -> None:
 def _versions() -> dict[str, str]:
     packages = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
     found = {name: importlib.util.find_spec(name) for name in packages}
-    return {name: importlib.metadata.version(name) for name, spec in found.items() if spec}
+    return {name: _version(name) for name, spec in found.items() if spec}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        # The module of a package by another name: onnxruntime of onnxruntime-gpu, say.
+        return str(getattr(importlib.import_module(name), "__version__", "unknown"))

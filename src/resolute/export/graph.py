@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from resolute.core.types import InputSpec
 from resolute.export.gate import Gate, Versions
+from resolute.inference.one_vector import join
 from resolute.methods.graph import Description, Graphs, Role
 
 
@@ -83,35 +84,3 @@ class Tracker(nn.Module):
     def _describe(self, network: nn.Module, versions: nn.Module, inputs: Tensor) -> Description:
         described: Description = network(*versions(inputs))
         return described
-
-
-def join(vectors: Tensor, quality: Tensor, *, fusion: str, constant: float) -> Tensor:
-    """Join the streams of each image into one vector of length 1.
-
-    The fusions that weigh by quality give u = [w_hr v_hr; w_lr v_lr] / n, as
-    :func:`resolute.core.distance.fused_vectors`; for ``mean`` and ``constant`` the squared distance
-    of two such vectors is exactly the method's own; ``hr`` and ``lr`` keep one stream [ours].
-
-    Args:
-        vectors: L2-normalised, shape (N, S, D).
-        quality: shape (N, S).
-        fusion: as in `Embedding`.
-        constant: share of the HR stream for the fusion ``constant``.
-
-    Returns:
-        Vectors, shape (N, S * D), or (N, D) where one stream is kept.
-    """
-    if vectors.shape[1] == 1:
-        return vectors[:, 0]
-    if fusion in ("hr", "lr"):
-        return vectors[:, ("hr", "lr").index(fusion)]
-    weights = quality
-    if fusion == "mean":
-        weights = torch.ones_like(quality)
-    elif fusion == "constant":
-        share = torch.tensor([constant, 1 - constant], device=quality.device)
-        weights = share.sqrt().expand_as(quality)
-    # The larger weight becomes 1 first: the product of two tiny ones would vanish.
-    weights = weights / weights.amax(dim=1, keepdim=True)
-    weights = functional.normalize(weights, dim=1)
-    return (vectors * weights[:, :, None]).flatten(1)

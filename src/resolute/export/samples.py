@@ -47,7 +47,8 @@ class Samples:
         Returns:
             N images.
         """
-        chosen = [(self.hr, self.lr)[i % 2][i // 2 % len(self.hr)] for i in range(count)]
+        sides = (self.hr, self.lr)
+        chosen = [sides[i % 2][i // 2 % len(sides[i % 2])] for i in range(count)]
         flags = [
             RESOLUTION_UNKNOWN if i % 3 == 2 else (RESOLUTION_HR, RESOLUTION_LR)[i % 2]
             for i in range(count)

@@ -16,10 +16,11 @@ from resolute.core.types import Embedding, InputSpec
 from resolute.data.degrade import to_input
 from resolute.export.config import ExportConfig
 from resolute.export.gate import Gate, GateReport
-from resolute.export.graph import Full, Tracker, join
+from resolute.export.graph import Full, Tracker
 from resolute.export.onnx_file import trace
 from resolute.export.samples import Samples
 from resolute.inference.model import Model
+from resolute.inference.one_vector import join
 from resolute.methods.graph import ONE_WAY, Graphs, Routing
 
 

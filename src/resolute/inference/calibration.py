@@ -143,6 +143,8 @@ class Calibration:
         log_loss_other: of the kind of curve not taken, on people held out of its fit.
         thresholds: distances at stated false-match rates.
         reliability: of single images; None where it could not be fitted.
+        constant: share of the HR space in the distances, for the fusion ``constant``; None in files
+            written before it was kept.
     """
 
     data: str
@@ -158,6 +160,7 @@ class Calibration:
     log_loss_other: float
     thresholds: tuple[Threshold, ...]
     reliability: ReliabilityFit | None
+    constant: float | None = None
 
     def probability(
         self, distance: float | NDArray[np.floating], *, prior: float | None = None
@@ -186,7 +189,9 @@ class Calibration:
         Args:
             embedding: of the model that the calibration belongs to.
         """
-        return embedding.metric == self.metric and embedding.fusion == self.fusion
+        if (embedding.metric, embedding.fusion) != (self.metric, self.fusion):
+            return False
+        return self.fusion != "constant" or embedding.constant == self.constant
 
     def write(self, path: Path) -> None:
         """Write it as JSON, atomically.

@@ -91,8 +91,8 @@ def compare_pixels(
     ]
     if calibration is not None and not calibration.fits(embedding):
         warnings.append(
-            f"no probability: calibrated for {calibration.fusion} {calibration.metric} distances, "
-            f"this one is {embedding.fusion} {embedding.metric}"
+            f"no probability: calibrated for {_distance_of(calibration)} distances, this one is "
+            f"{_distance_of(embedding)}"
         )
         calibration = None
     if calibration is None:
@@ -110,6 +110,11 @@ def compare_pixels(
         b=described[1],
         warnings=tuple(warnings),
     )
+
+
+def _distance_of(source: Calibration | Embedding) -> str:
+    is_shared = source.fusion == "constant" and source.constant is not None
+    return f"{source.fusion}{f' {source.constant:g}' if is_shared else ''} {source.metric}"
 
 
 def _side(pictures: Sequence[Pixels], embedding: Embedding) -> Side:

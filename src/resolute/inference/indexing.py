@@ -14,7 +14,7 @@ from resolute.inference.folder import Listing, Picture, list_images, stream
 from resolute.inference.model import Model
 from resolute.inference.native import resolution_flags
 from resolute.retrieval.gallery import Gallery
-from resolute.retrieval.place import create_gallery, is_gallery, open_gallery
+from resolute.retrieval.place import create_gallery, is_gallery, is_server, open_gallery
 from resolute.retrieval.thumbnails import thumbnail_of
 from resolute.retrieval.types import Item, VectorSpace
 
@@ -107,9 +107,13 @@ def index_folder(
     Raises:
         DatasetError: if the folder cannot be read or an image cannot be decoded.
         GalleryError: if the gallery is of another model or cannot be written.
-        ConfigError: if a key does not match the camera pattern.
+        ConfigError: if a key does not match the camera pattern, or the gallery would lie among the
+            images.
     """
     options = options or IndexOptions()
+    where = Path(place).expanduser().resolve()
+    if not is_server(place) and where.is_relative_to(Path(folder).expanduser().resolve()):
+        raise ConfigError(f"{place}: lies among the images of {folder}; put it somewhere else")
     listing = list_images(folder)
     cameras = [camera_of(key, options.camera_pattern) for key in listing.keys]
     writer = _Writer(model, place, options, api_key)

@@ -178,7 +178,17 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
             "images: expected a path, PIL image, array, tensor, or several of them, got "
             f"{type(images).__name__}"
         )
-    return images
+    if isinstance(images, list | tuple):
+        return images
+    # A generator may fill one array again, as OpenCV's VideoCapture.read(frame) does, and several
+    # images are taken before the first is embedded.
+    return map(_copied, images)
+
+
+def _copied(item: ImageLike) -> ImageLike:
+    if isinstance(item, np.ndarray):
+        return item.copy()
+    return item.clone() if isinstance(item, Tensor) else item
 
 
 def _refuse_axes(images: NDArray[Any] | Tensor) -> list[ImageLike]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from resolute.core.errors import DatasetError
+from resolute.core.errors import DatasetError, ShapeError
 from resolute.core.types import Embedding, InputSpec, Resolution
 from resolute.inference.calibration import Calibration
 from resolute.inference.compare import Comparison, compare_pixels
@@ -69,7 +69,8 @@ class Model:
         """Embed images of any kind.
 
         Pixels stay at their native size until the method resizes them: crop, and leave the rest to
-        it. Of many paths only a few images are in memory at a time.
+        it. Of many paths only a few images are in memory at a time. An iterator may fill one array
+        again and again: each image is copied when it comes.
 
         Args:
             images: one image or several, see :func:`resolute.inference.inputs.each_image`: paths,
@@ -156,5 +157,17 @@ def _flagged(
     if resolution is None or isinstance(resolution, str | Resolution):
         (flag,) = resolution_flags(resolution, 1).tolist()
         return ((picture, flag) for picture in pictures)
-    held = list(pictures)
-    return zip(held, resolution_flags(resolution, len(held)).tolist(), strict=True)
+    names = list(resolution)
+    return _each_flagged(pictures, resolution_flags(names, len(names)).tolist())
+
+
+def _each_flagged(pictures: Iterable[Pixels], flags: list[int]) -> Iterator[tuple[Pixels, int]]:
+    # Pair by pair: how many pictures there are shows when they are all decoded.
+    count = 0
+    for picture in pictures:
+        if count == len(flags):
+            raise ShapeError(f"resolution: expected one per image, got {count} for more images")
+        yield picture, flags[count]
+        count += 1
+    if count < len(flags):
+        raise ShapeError(f"resolution: expected one per image, {count}, got {len(flags)}")

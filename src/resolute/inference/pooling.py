@@ -9,14 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 from resolute.core.errors import ProtocolError, ShapeError
 from resolute.core.types import Embedding
 
+_TINY = 1e-12  # a shorter vector has no direction
+
 
 def pool(embedding: Embedding, tracks: ArrayLike | None = None) -> Embedding:
     """Pool the embeddings of each track into one.
 
-    Per stream the unit vectors are averaged and brought back to length 1. An image counts by its
-    reliability; where none was fitted, by its native height; where that is unknown too, all
-    count the same [ours]. The pooled quality is the average of the images' shares of trust: only
-    their ratio means anything.
+    Per stream the directions of the vectors are averaged, and so are their lengths, which are all 1
+    with most methods. An image counts by its reliability; where none was fitted, by its native
+    height; where that is unknown too, all count the same [ours]. The pooled quality is the average
+    of the images' shares of trust: only their ratio means anything.
 
     Args:
         embedding: of N images.
@@ -65,13 +67,15 @@ def _pool_one(
     if len(images) == 1:
         return images
     weights = weights / weights.sum()
-    vectors = np.einsum("n,nsd->sd", weights, images.vectors)[None]  # (1, S, D)
-    lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
+    lengths = np.linalg.norm(images.vectors, axis=2, keepdims=True)  # (N, S, 1)
+    direction = np.einsum("n,nsd->sd", weights, images.vectors / np.maximum(lengths, _TINY))
+    direction /= np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), _TINY)
+    vectors = direction * np.einsum("n,nsl->sl", weights, lengths)  # (S, D)
     quality = np.einsum("n,ns->s", weights, shares)[None]
     best = int(np.argmax(weights))
     norms = None if images.norms is None else np.einsum("n,ns->s", weights, images.norms)[None]
     return Embedding(
-        vectors=(vectors / np.maximum(lengths, 1e-12)).astype(np.float32),
+        vectors=vectors[None].astype(np.float32),
         quality=quality.astype(np.float32),
         metric=images.metric,
         fusion=images.fusion,

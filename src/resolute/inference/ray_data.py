@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resolute.core.distance import fused_vectors
 from resolute.core.errors import ConfigError
 from resolute.inference.load import load
 from resolute.inference.model import Model
+from resolute.inference.one_vector import one_vector
 
 # Where a batch may hold its images, in the order looked for.
 COLUMNS = ("bytes", "image", "path")
@@ -57,9 +57,10 @@ class EmbedBatch:
                 ``path``. Others pass through.
 
         Returns:
-            The columns but ``bytes`` and ``image``, and ``vector`` (N, S * D), the fused one,
-            ``vectors`` (N, S * D), the streams end to end, ``quality`` (N, S), ``native_height``,
-            ``native_width`` and, where it was fitted, ``reliability``.
+            The columns but ``bytes`` and ``image``, and ``vector``, the one of
+            :func:`resolute.inference.one_vector.one_vector`, ``vectors`` (N, S * D), the streams
+            end to end, ``quality`` (N, S), ``native_height``, ``native_width`` and, where it was
+            fitted, ``reliability``.
 
         Raises:
             ConfigError: if the batch has none of the columns.
@@ -75,7 +76,7 @@ class EmbedBatch:
             images, resolution=self._resolution, batch_size=self._batch_size
         )
         columns = {n: np.asarray(c) for n, c in batch.items() if n not in ("bytes", "image")}
-        columns["vector"] = fused_vectors(embedding)
+        columns["vector"] = one_vector(embedding)
         columns["vectors"] = embedding.vectors.reshape(len(embedding), -1)
         columns["quality"] = embedding.quality
         if embedding.native_sizes is not None:

@@ -1,9 +1,10 @@
 """Drop-ins for the extractors that trackers call: Torchreid's and BoxMOT's.
 
-Both return the one vector per image of :func:`resolute.core.distance.fused_vectors`. Its cosine is
-close to the method's own distance, but not equal to it: who can use :meth:`Model.embed` should.
+Both return the one vector per image of :func:`resolute.inference.one_vector.one_vector`. Where the
+fusion weighs by quality, or the method's vectors are not of length 1, its cosine is close to the
+method's own distance, but not equal to it: who can use :meth:`Model.embed` should.
 
-Letters: N images, S streams, D embedding; a fused vector has S * D entries.
+Letters: N images, E entries of the one vector: S * D of S streams, or D where the fusion keeps one.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,12 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from resolute.core.distance import fused_vectors
-from resolute.core.errors import ConfigError, DatasetError
+from resolute.core.errors import ConfigError, DatasetError, ShapeError
 from resolute.core.types import Embedding
 from resolute.inference.inputs import ImageLike, read_pixels
 from resolute.inference.load import load
 from resolute.inference.model import Model
+from resolute.inference.one_vector import one_vector
 
 
 class FeatureExtractor:
@@ -71,7 +72,7 @@ class FeatureExtractor:
                 (N, 3, H, W) that is resized and normalised already.
 
         Returns:
-            Vectors of length 1, float32, shape (N, S * D), on the model's device.
+            Vectors of length 1, float32, shape (N, E), on the model's device.
 
         Raises:
             DatasetError: if there is no image, or one cannot be read.
@@ -82,7 +83,7 @@ class FeatureExtractor:
         embedding = self.model.embed(
             given, batch_size=self._batch_size, channel_order=self._channel_order
         )
-        return torch.from_numpy(fused_vectors(embedding)).to(self.model.device)
+        return torch.from_numpy(one_vector(embedding)).to(self.model.device)
 
     def _restored(self, tensor: Tensor) -> Tensor:
         if tensor.ndim != 4 or tensor.shape[1] != 3 or not tensor.is_floating_point():
@@ -124,18 +125,21 @@ class TrackerFeatures:
             frame_bgr: picture as OpenCV reads it, shape (H, W, 3), uint8.
 
         Returns:
-            Vectors of length 1, float32, shape (N, S * D); N may be 0.
+            Vectors of length 1, float32, shape (N, E); N may be 0.
 
         Raises:
             DatasetError: if the frame is no such picture or a box is not finite.
-            ShapeError: if the boxes have fewer than 4 columns.
+            ShapeError: if the boxes are not (N, 4) or wider.
         """
         boxes = np.asarray(xyxy, dtype=np.float64)
         if boxes.size == 0:
             return np.empty((0, self._width()), dtype=np.float32)
+        if boxes.ndim != 2 or boxes.shape[1] < 4:
+            raise ShapeError(
+                f"boxes: expected x1, y1, x2, y2 and more, shape (N, 4) or wider, got {boxes.shape}"
+            )
         frame = read_pixels(frame_bgr, 0, "bgr")
-        if boxes.ndim == 2:
-            boxes = _inside(boxes[:, :4], *frame.shape[:2])
+        boxes = _inside(boxes, *frame.shape[:2])
         return self._vectors(self.model.embed(frame, boxes=boxes, batch_size=self._batch_size))
 
     def _width(self) -> int:
@@ -145,7 +149,7 @@ class TrackerFeatures:
         return self._dim or 0
 
     def _vectors(self, embedding: Embedding) -> NDArray[np.float32]:
-        vectors = fused_vectors(embedding)
+        vectors = one_vector(embedding)
         self._dim = vectors.shape[1]
         return vectors
 

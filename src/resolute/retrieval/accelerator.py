@@ -38,7 +38,8 @@ class FaissAccelerator:
 
     ``int8`` scans a quarter of the bytes with a proven bound, and searches a segment in full where
     the bound does not prove the answer: always exact. ``hnsw`` walks a graph: fast on many images,
-    and the answers say that they are not proven.
+    and the answers say that they are not proven. Each gallery it is given to has indexes of its
+    own, see :meth:`for_gallery`.
 
     Args:
         kind: one of ``KINDS``.
@@ -68,22 +69,28 @@ class FaissAccelerator:
         """Whether every answer is proven."""
         return self._kind == "int8"
 
-    def check(self, space: VectorSpace) -> None:
-        """Refuse spaces that one fused vector per image cannot serve.
+    def for_gallery(self, space: VectorSpace) -> "FaissAccelerator":
+        """Return one of the same settings, with no index yet.
+
+        Indexes go by the names of segments, which are the same in every gallery.
 
         Args:
             space: of the gallery.
 
+        Returns:
+            The accelerator.
+
         Raises:
-            ConfigError: if fusion and metric need both streams apart.
+            ConfigError: if fusion and metric need both streams apart: one fused vector per image
+                cannot serve them.
         """
-        if space.num_streams == 1 or space.fusion == "fused":
-            return
-        if space.fusion != "weighted" or space.metric != "sqeuclidean":
+        is_one_vector = space.num_streams == 1 or space.fusion == "fused"
+        if not is_one_vector and (space.fusion, space.metric) != ("weighted", "sqeuclidean"):
             raise ConfigError(
                 "the accelerator serves the fusions 'weighted' (sqeuclidean) and 'fused', got "
                 f"{space.fusion!r} ({space.metric}); search without it"
             )
+        return FaissAccelerator(self._kind, num_candidates=self._num_candidates)
 
     def search(
         self,
@@ -119,6 +126,10 @@ class FaissAccelerator:
                 if index is None:
                     index = self._indexes[name] = _Index(self._faiss, self._kind, space)
                 index.grow(stretch)
+                if later := index.num_rows - len(stretch):
+                    # Another search, of a later state, was here first: its images do not count.
+                    now = np.ones(len(stretch), dtype=bool) if passing is None else passing
+                    passing = np.append(now, np.zeros(later, dtype=bool))  # (rows of the index,)
                 self._part(best, index, stretch, passing, vectors)
         return best.results()
 
@@ -143,11 +154,11 @@ class FaissAccelerator:
             return
         best.rescore(np.repeat(left, len(odd)), np.tile(odd, len(left)))
         for times in (1, _SECOND_TRY):
-            scores, rows = index.candidates(vectors[left], min(len(stretch), times * wanted))
+            scores, rows = index.candidates(vectors[left], min(index.num_rows, times * wanted))
             queries, found = _pairs(rows)
             kept = slice(None) if passing is None else passing[found]
             best.rescore(left[queries[kept]], found[kept])
-            if rows.shape[1] == len(stretch):
+            if rows.shape[1] == index.num_rows:
                 return
             scorer = best.scorer.take(left)
             beyond = index.nearest_beyond(scorer, scores[:, -1].astype(np.float64))
@@ -174,10 +185,14 @@ class _Index:
         self._unevenness = 0.0  # largest distance of a stream's length from 1
         self._thetas = (np.inf, -np.inf)
 
+    @property
+    def num_rows(self) -> int:
+        """How many images it holds."""
+        return 0 if self._index is None else int(self._index.ntotal)
+
     def grow(self, stretch: Stretch) -> None:
         """Take in the images that came since."""
-        start = 0 if self._index is None else self._index.ntotal
-        for begin in range(start, len(stretch), _CHUNK):
+        for begin in range(self.num_rows, len(stretch), _CHUNK):
             rows = slice(begin, min(begin + _CHUNK, len(stretch)))
             vectors = np.stack([v[rows] for v in stretch.streams], axis=1)
             fused = fused_vectors(
@@ -185,10 +200,9 @@ class _Index:
             )
             if self._index is None:
                 self._index = self._made(fused)
-            first = self._index.ntotal
             self._index.add(fused)
             if self._kind == "int8":
-                kept = self._index.reconstruct_n(first, len(fused))
+                kept = self._index.reconstruct_n(begin, len(fused))
                 apart = np.linalg.norm(fused.astype(np.float64) - kept, axis=1)
                 self._error = self._error or float(1.05 * np.quantile(apart, 0.999))
                 beyond = begin + np.flatnonzero(apart > self._error)

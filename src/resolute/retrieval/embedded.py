@@ -54,13 +54,12 @@ class EmbeddedEngine:
     def __init__(
         self, folder: Path, snapshot: Snapshot, accelerator: FaissAccelerator | None = None
     ) -> None:
-        if accelerator is not None:
-            accelerator.check(snapshot.manifest.space)
-        self._accelerator = accelerator
+        space = snapshot.manifest.space
+        self._accelerator = None if accelerator is None else accelerator.for_gallery(space)
         self._folder = folder
         self._snapshot = snapshot
         self._lock_file: BinaryIO | None = None
-        self._is_stale = False
+        self._is_stale = True  # until this is the writer, has read the disk and swept it
         self._mutex = threading.RLock()
 
     @classmethod
@@ -83,16 +82,17 @@ class EmbeddedEngine:
         folder = folder.expanduser()
         with wording("creating the gallery", folder):
             folder.mkdir(parents=True, exist_ok=True)
-            others = [p.name for p in folder.iterdir() if p.name not in (LOCK_NAME, FOLDER_NAME)]
-            if others:
-                raise GalleryError(
-                    f"{folder}: expected an empty folder for a new gallery, it holds {others[0]!r}"
-                )
-            (folder / FOLDER_NAME).mkdir(exist_ok=True)
+            _check_empty(folder)
             manifest = Manifest(space=space, retention_days=retention_days)
             engine = cls(folder, Snapshot(folder, manifest))
             engine._take_lock()
-            write_manifest(folder, manifest)
+            try:
+                _check_empty(folder)  # again: another process may have been quicker
+                (folder / FOLDER_NAME).mkdir(exist_ok=True)
+                write_manifest(folder, manifest)
+            except BaseException:
+                engine.close()
+                raise
         return engine
 
     @classmethod
@@ -130,13 +130,11 @@ class EmbeddedEngine:
             GalleryError: if another process writes, or the folder cannot be written.
         """
         with self._mutex:
-            if self._lock_file is not None and not self._is_stale:
+            if not self._is_stale:
                 return
             self._take_lock()
             self.refresh()
-            with wording("sweeping up", self._folder):
-                self._sweep()
-            self._is_stale = False
+            self._sweep()
 
     def refresh(self) -> None:
         """See what other writers did.
@@ -322,7 +320,8 @@ class EmbeddedEngine:
             How many images were erased.
 
         Raises:
-            GalleryError: if another process writes, data is damaged, or the disk is full.
+            GalleryError: if another process writes, data is damaged, the disk is full, or old files
+                cannot be removed; the next writing call tries that again.
         """
         with self._mutex:
             self.lock()
@@ -340,8 +339,7 @@ class EmbeddedEngine:
                 return manifest.next(segments=segments, next_segment=number, cameras=cameras)
 
             self._commit(write, "purging")
-            with wording("removing purged files", self._folder):
-                self._sweep()
+            self._sweep()
             return erased
 
     def stats(self) -> Stats:
@@ -372,6 +370,7 @@ class EmbeddedEngine:
             if self._lock_file is not None:
                 self._lock_file.close()
                 self._lock_file = None
+                self._is_stale = True
 
     def _take_lock(self) -> None:
         if self._lock_file is not None:
@@ -450,6 +449,17 @@ class EmbeddedEngine:
 
     def _sweep(self) -> None:
         # Files and bytes that the manifest does not count: of killed writers, or just purged.
+        self._is_stale = True
+        try:
+            self._remove_uncounted()
+        except OSError as error:
+            raise GalleryError(
+                f"{self._folder}: purged images and unfinished writes are out of every answer, but "
+                f"their files could not be removed: {error.strerror or error}; purge again"
+            ) from error
+        self._is_stale = False
+
+    def _remove_uncounted(self) -> None:
         manifest = self._snapshot.manifest
         extents = {
             f"{segment.name}.{kind}": segment.extents[kind]
@@ -464,6 +474,16 @@ class EmbeddedEngine:
                 path.unlink()
         (self._folder / f"{MANIFEST_NAME}.partial").unlink(missing_ok=True)
         sync_folder(folder)
+
+
+def _check_empty(folder: Path) -> None:
+    # What a process killed while creating leaves is no gallery, and is written over.
+    passed = (LOCK_NAME, FOLDER_NAME, f"{MANIFEST_NAME}.partial")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in passed)
+    if others:
+        raise GalleryError(
+            f"{folder}: expected an empty folder for a new gallery, it holds {others[0]!r}"
+        )
 
 
 def _with_cameras(known: Sequence[str | None], names: Sequence[str]) -> tuple[str | None, ...]:

@@ -10,6 +10,15 @@ from resolute.retrieval.qdrant import QdrantEngine, connect
 from resolute.retrieval.types import VectorSpace
 
 
+def is_server(place: str | Path) -> bool:
+    """Tell whether a place is on a server; else it is a folder.
+
+    Args:
+        place: a folder, or ``http://host:6333/collection`` of a Qdrant server.
+    """
+    return str(place).startswith(("http://", "https://"))
+
+
 def is_gallery(place: str | Path, *, api_key: str | None = None) -> bool:
     """Tell whether there is a gallery.
 
@@ -20,7 +29,7 @@ def is_gallery(place: str | Path, *, api_key: str | None = None) -> bool:
     Returns:
         True also for a damaged one.
     """
-    if not _is_server(place):
+    if not is_server(place):
         return (Path(place).expanduser() / MANIFEST_NAME).exists()
     url, name = _parted(str(place))
     client = connect(url, api_key=api_key)
@@ -50,7 +59,7 @@ def open_gallery(
     Raises:
         ConfigError: if the place is not understood, or an accelerator is given for a server.
     """
-    if not _is_server(place):
+    if not is_server(place):
         return Gallery.open(place, fingerprint=fingerprint, accelerator=accelerator)
     if accelerator is not None:
         raise ConfigError(f"{place}: an accelerator is for a folder; a server has its own index")
@@ -79,15 +88,11 @@ def create_gallery(
     Returns:
         The gallery.
     """
-    if not _is_server(place):
+    if not is_server(place):
         return Gallery.create(place, space=space, retention_days=retention_days)
     url, name = _parted(str(place))
     client = connect(url, api_key=api_key)
     return Gallery(QdrantEngine.create(client, name, space=space, retention_days=retention_days))
-
-
-def _is_server(place: str | Path) -> bool:
-    return str(place).startswith(("http://", "https://"))
 
 
 def _parted(place: str) -> tuple[str, str]:

@@ -10,9 +10,11 @@ Letters: Q queries, C candidates, S streams, D embedding.
 """
 
 import base64
+import secrets
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,10 @@ from resolute.retrieval.types import Answer, Entry, Item, Stats, VectorSpace, Wh
 
 _ABOUT = "-about"  # a second collection: what the gallery is, in the payload of one point
 _PAGE = 256
+# An order is the time in steps of 2^16 ns, then 8 bits that tell writers apart: below 2^53 until
+# 2043, so that clients and servers that read floats keep it.
+_TICK_BITS = 16
+_TAG_BITS = 8
 
 
 def connect(url: str, *, api_key: str | None = None) -> Any:
@@ -37,7 +43,8 @@ def connect(url: str, *, api_key: str | None = None) -> Any:
         api_key: of the server, if it asks for one.
 
     Returns:
-        A ``QdrantClient``.
+        A ``QdrantClient``, whose calls raise GalleryError where the server gives no answer or
+        refuses.
 
     Raises:
         ConfigError: if the URL is none of these, or qdrant-client is not installed.
@@ -53,7 +60,37 @@ def connect(url: str, *, api_key: str | None = None) -> Any:
         raise ConfigError('qdrant needs its client: pip install "resolute-reid[qdrant]"') from error
     if url == ":memory:":
         return qdrant_client.QdrantClient(":memory:")
-    return qdrant_client.QdrantClient(url=url, api_key=api_key)
+    return _Remote(qdrant_client.QdrantClient(url=url, api_key=api_key), url)
+
+
+class _Remote:
+    """A client whose failures are worded as ours."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._inner = client
+        self._url = url
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return self._worded(found) if callable(found) else found
+
+    def _worded(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+        @wraps(call)
+        def worded(*args: Any, **settings: Any) -> Any:
+            try:
+                return call(*args, **settings)
+            except ResponseHandlingException as error:
+                raise GalleryError(
+                    f"qdrant at {self._url}: no answer ({error.source}); is the server running?"
+                ) from error
+            except UnexpectedResponse as error:
+                raise GalleryError(
+                    f"qdrant at {self._url}: refused: {error.status_code} {error.reason_phrase}"
+                ) from error
+
+        return worded
 
 
 class QdrantEngine:
@@ -72,7 +109,8 @@ class QdrantEngine:
         self._space = VectorSpace(**about["space"])
         self._is_local = hasattr(client, "_client") and hasattr(client._client, "location")
         self._is_approximate = is_approximate
-        self._last_order = 0
+        self._tag = secrets.randbits(_TAG_BITS)  # of this writer; in no answer but its ids
+        self._last_tick = 0
         self._num_deleted = 0
 
     @classmethod
@@ -191,7 +229,7 @@ class QdrantEngine:
             added: now, seconds since the epoch.
 
         Returns:
-            Ids, shape (N,): microseconds of the clock, pushed apart.
+            Ids, shape (N,): of the clock, pushed apart.
 
         Raises:
             GalleryError: if a key is there already.
@@ -206,10 +244,10 @@ class QdrantEngine:
                 f"add: {len(there)} of {len(items)} keys are in the gallery already, first "
                 f"{items[there[0]].key!r}; delete them first or leave them out"
             )
-        # Microseconds stay below 2^53, so that clients and servers that read floats keep order.
-        first = max(self._last_order + 1, time.time_ns() // 1000)
-        orders = first + np.arange(len(items), dtype=np.int64)
-        self._last_order = int(orders[-1])
+        first = max(self._last_tick + 1, time.time_ns() >> _TICK_BITS)
+        ticks = first + np.arange(len(items), dtype=np.int64)
+        self._last_tick = int(ticks[-1])
+        orders = (ticks << _TAG_BITS) + self._tag
         vectors = fused_vectors(embedding)
         points = [
             models.PointStruct(
@@ -474,21 +512,29 @@ class QdrantEngine:
     def _scroll(self, condition: Any, *, with_vectors: bool = False) -> Iterator[Any]:
         from qdrant_client import models
 
-        after: int | None = None
+        # Two writers may give one order, and a page may end between their images: the next one
+        # begins with the last order again, and is larger if the page held no other.
+        start: int | None = None
+        seen: set[Any] = set()
+        limit = _PAGE
         while True:
-            order = models.OrderBy(key="order", start_from=None if after is None else after + 1)
             records, _ = self._client.scroll(
                 self._name,
                 scroll_filter=condition,
-                order_by=order,
-                limit=_PAGE,
+                order_by=models.OrderBy(key="order", start_from=start),
+                limit=limit,
                 with_payload=SHOWN,
                 with_vectors=with_vectors,
             )
-            yield from records
-            if len(records) < _PAGE:
+            yield from (record for record in records if record.id not in seen)
+            if len(records) < limit:
                 return
-            after = int(records[-1].payload["order"])
+            last = int(records[-1].payload["order"])
+            if last != start:
+                start, seen, limit = last, set(), _PAGE
+            else:
+                limit *= 2
+            seen |= {record.id for record in records if record.payload["order"] == last}
 
     def _extreme(self, field: str, direction: str) -> float | None:
         from qdrant_client import models

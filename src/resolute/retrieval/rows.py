@@ -109,15 +109,14 @@ class Rows:
             The rows.
         """
         num_streams = embedding.vectors.shape[1]
+        vectors = np.asarray(embedding.vectors, dtype="<f4")  # as stored; the lengths are theirs
         keys = [item.key.encode() for item in items]
         pictures = [item.thumbnail or b"" for item in items]
         facts = np.zeros(len(items), dtype=facts_type(num_streams))
         facts["id"] = ids
         facts["time"] = [np.nan if item.time is None else item.time for item in items]
         facts["added"] = added
-        facts["squares"] = np.einsum(
-            "nsd,nsd->ns", embedding.vectors, embedding.vectors, dtype=np.float64
-        )
+        facts["squares"] = np.einsum("nsd,nsd->ns", vectors, vectors, dtype=np.float64)
         facts["hash"] = [key_hash(item.key) for item in items]
         facts["key_end"] = np.cumsum([len(key) for key in keys])
         facts["thumbnail_end"] = np.cumsum([len(picture) for picture in pictures])
@@ -126,9 +125,7 @@ class Rows:
         facts["reliability"] = np.nan if embedding.reliability is None else embedding.reliability
         facts["camera"] = [cameras[item.camera] for item in items]
         facts["size"] = 0 if embedding.native_sizes is None else embedding.native_sizes
-        streams = tuple(
-            np.ascontiguousarray(embedding.vectors[:, s], dtype="<f4") for s in range(num_streams)
-        )
+        streams = tuple(np.ascontiguousarray(vectors[:, s]) for s in range(num_streams))
         return cls(facts=facts, streams=streams, keys=b"".join(keys), thumbnails=b"".join(pictures))
 
     def take(self, start: int, stop: int) -> "Rows":

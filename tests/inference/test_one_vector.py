@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional
 
 from resolute.core.distance import distance_matrix, fused_vectors
+from resolute.core.errors import ProtocolError
 from resolute.core.types import Embedding
-from resolute.export.graph import join
+from resolute.inference.one_vector import join, one_vector
 
 
 def streams(count=7, dim=5, seed=0):
@@ -46,3 +47,19 @@ def test_one_stream_stays_itself():
     one = join(vectors[:, :1], quality[:, :1], fusion="weighted", constant=0.5)
     assert torch.equal(one, vectors[:, 0])
     assert torch.equal(join(vectors, quality, fusion="lr", constant=0.5), vectors[:, 1])
+
+
+def test_vectors_of_any_length_become_one_of_length_1():
+    vectors, quality = streams()
+    for kept in (1, 2):
+        own = embedding(7 * vectors[:, :kept], quality[:, :kept], "weighted")
+        expected = join(vectors[:, :kept], quality[:, :kept], fusion="weighted", constant=0.5)
+        np.testing.assert_allclose(one_vector(own), expected.numpy(), atol=1e-6)
+
+
+def test_an_image_without_a_vector_is_named():
+    vectors, quality = streams()
+    quality[2] = 0
+    with pytest.raises(ProtocolError, match=r"image 2 has no vector \(1 such images\)"):
+        one_vector(embedding(vectors, quality, "weighted"))
+    assert np.isfinite(one_vector(embedding(vectors, quality, "mean"))).all()
