@@ -210,6 +210,21 @@ def test_datasets_check_prints_counts(capsys, tmp_path):
     assert run(capsys, "datasets", "list")[0] == 0
 
 
+def test_optional_words_may_stand_behind_an_option(capsys, tmp_path):
+    code, _, err = run(capsys, "datasets", "check", "--full", str(viper(tmp_path / "viper")))
+    assert code == 0, err
+    for words, message in (
+        (["mlr", "verify", "--seed", "0", str(tmp_path)], str(tmp_path)),
+        (["gallery", "delete", str(tmp_path), "--purge", "KEY"], f"{tmp_path}: no gallery"),
+        (["gallery", "delete", str(tmp_path), "--purge", "--", "--key"], f"{tmp_path}: no gallery"),
+        (["gallery", "stats", str(tmp_path), "--json", "x"], "gallery stats: unexpected word 'x'"),
+        (["datasets", "check", "--full", "a", "b"], "unexpected word 'b'"),
+    ):
+        code, _, err = run(capsys, *words)
+        assert code == 2
+        assert message in err
+
+
 def test_recipes_lists_and_prints_every_setting(capsys):
     code, out, _ = run(capsys, "recipes")
     assert code == 0

@@ -1,5 +1,6 @@
 """The API as a client meets it: what it answers, what it refuses, what it never says."""
 
+import asyncio
 import io
 import json
 import logging
@@ -27,8 +28,12 @@ from resolute.core.distance import distance_matrix, fused_vectors
 from resolute.core.errors import GalleryError
 from resolute.inference.pooling import pool
 from resolute.retrieval.gallery import Gallery
-from resolute.service.desk import audit_folder_of
+from resolute.service.app import build_app
+from resolute.service.audit import AuditLog
+from resolute.service.config import ServeConfig
+from resolute.service.desk import Desk, audit_folder_of
 from resolute.service.events import JsonLines
+from resolute.service.guard import OPEN_ROUTES
 from resolute.service.retention import keep_house
 from resolute.service.token import Token
 
@@ -234,6 +239,62 @@ def test_a_token_opens_and_nothing_else_does(tmp_path, model):
         assert "bearer" in client.get("/openapi.json").text
 
 
+def test_an_open_route_takes_no_body_without_a_token(tmp_path, model):
+    token = Token.of(f"desk:{SECRET}", where="test")
+    with Served(fill(tmp_path / "gallery", model), model, token=token) as client:
+        address = httpx.URL(client.url).netloc.decode().split(":")
+        for path in OPEN_ROUTES:
+            with socket.create_connection(address, timeout=10) as stranger:
+                stranger.sendall(
+                    f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n"
+                    "Content-Type: application/json\r\n\r\n".encode()
+                )
+                assert b" 401 " in stranger.recv(100)
+        assert client.head("/").status_code == 200
+
+
+def test_no_part_of_an_upload_is_written_to_a_file(served, monkeypatch):
+    def rollover(file):
+        raise AssertionError("written to a temporary file")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", rollover)
+    large = encoded(noise(1100, 700))
+    assert len(large) > 2 * 2**20
+    assert search(served, large).status_code == 200
+
+
+def test_half_a_character_is_no_key_and_no_camera(served):
+    halves = b'{"keys": ["cam0/0001.png", "\\ud800"]}'
+    kind = {"Content-Type": "application/json"}
+    refused = served.post("/v1/delete", content=halves, headers=kind)
+    assert code(refused) == (404, "not_found")
+    assert "1 of 2 keys" in refused.json()["error"]["message"]
+    assert len(served.desk.gallery) == 12
+    # A form may name an encoding that can spell it.
+    kind = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+
+    def ask(path, **fields):
+        parts = [
+            f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+            for name, text in fields.items()
+        ]
+        parts.append(
+            '--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+            if path == "/v1/add" else ""
+        )  # fmt: skip
+        end = b"\r\n--x--\r\n"
+        content = "".join(parts).encode() + (drawn(1) + end if parts[-1] else end[2:])
+        return code(served.post(path, content=content, headers=kind))
+
+    assert ask("/v1/search", key="\\ud800") == (404, "not_found")
+    for name in ("camera", "not_camera"):
+        asked = {"key": "cam0/0001.png", name: "\\ud800"}
+        assert ask("/v1/search", **asked) == (422, "bad_value")
+    assert ask("/v1/add", key="\\ud800") == (422, "bad_value")
+    assert ask("/v1/add", key="new", camera="\\ud800") == (422, "bad_value")
+    assert code(served.get("/v1/thumbnail?key=%ED%A0%80")) == (404, "not_found")
+
+
 def test_other_sites_and_other_names_are_refused(served):
     def ask(**headers):
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -285,6 +346,66 @@ def test_read_only_neither_adds_nor_deletes_but_sees_others(tmp_path, model):
             writer.delete(["cam0/0001.png"])
         keep_house(client.desk)
         assert client.get("/v1/gallery").json()["num_images"] == 11
+
+
+def test_a_reader_beside_a_writer_forgets_what_that_one_purged(tmp_path, model, caplog):
+    folder = fill(tmp_path / "gallery", model, retention_days=30, start=time.time() - 3 * 86_400)
+    reading = {"read_only": True, "audit_folder": tmp_path / "reader.audit"}
+    with Served(folder, model) as writer, Served(folder, model, **reading) as reader:
+        key = {"key": "cam0/0001.png"}
+        assert reader.get("/v1/thumbnail", params=key).status_code == 200
+        writer.post("/v1/delete", json={"keys": [key["key"]], "purge": True})
+        reader.desk.audit.write("search", who="test", now=time.time() - 200 * 86_400)
+        keep_house(reader.desk)
+        assert reader.get("/v1/gallery").json()["num_images"] == 11
+        assert code(reader.get("/v1/thumbnail", params=key)) == (404, "not_found")
+        assert code(reader.post("/v1/search", data=key)) == (404, "not_found")
+        (event,) = reader.get("/v1/audit").json()["events"]
+        assert event["action"] == "erase-audit"
+    assert "retention left to the writer" in caplog.text
+    assert "not enforced" not in caplog.text
+
+
+def test_a_reader_alone_enforces_retention(tmp_path, model):
+    folder = fill(tmp_path / "gallery", model, retention_days=30, start=time.time() - 31 * 86_400)
+    with Served(folder, model, read_only=True) as client:
+        assert client.get("/v1/gallery").json()["num_images"] == 0
+        with Gallery.open(folder) as writer:
+            writer.lock()  # it was given back
+
+
+@pytest.mark.parametrize("error", [OSError("a disk that went away"), RuntimeError("a bug")])
+def test_a_round_that_fails_is_not_the_last(tmp_path, model, monkeypatch, caplog, error):
+    desk = Desk(fill(tmp_path / "gallery", model), model, config=ServeConfig())
+    app = build_app(desk, keep_house_s=0.01)
+    rounds = []
+
+    def expire(days):
+        rounds.append(days)
+        if len(rounds) == 2:
+            raise error
+        return 0
+
+    monkeypatch.setattr(desk.audit, "expire", expire)
+
+    async def live():
+        inbox, outbox = asyncio.Queue(), asyncio.Queue()
+        running = asyncio.create_task(app({"type": "lifespan"}, inbox.get, outbox.put))
+        await inbox.put({"type": "lifespan.startup"})
+        assert (await outbox.get())["type"] == "lifespan.startup.complete"
+        async with asyncio.timeout(10):
+            while len(rounds) < 3:
+                await asyncio.sleep(0.01)
+        await inbox.put({"type": "lifespan.shutdown"})
+        assert (await outbox.get())["type"] == "lifespan.shutdown.complete"
+        await running
+
+    asyncio.run(live())
+    failed = [record for record in caplog.records if "not enforced" in record.getMessage()]
+    assert [record.levelname for record in failed] == ["ERROR"]
+    with Gallery.open(tmp_path / "gallery") as writer:
+        writer.lock()  # closed with the server
+    AuditLog(audit_folder_of(tmp_path / "gallery")).close()
 
 
 def test_another_model_is_refused_at_the_start(tmp_path, model):

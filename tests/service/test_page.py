@@ -111,6 +111,55 @@ def test_search_filter_detail_delete(page_served, open_page):
     assert tab.said == []
 
 
+def test_a_picture_that_comes_late_is_not_shown_over_another(page_served, open_page):
+    tab = open_page(page_served)
+    upload(tab, drawn(1))
+    hits(tab)
+    until(tab, "[...document.querySelectorAll('.hit img')].length > 1")
+    held = []
+    tab.route("**/v1/thumbnail*", lambda route: route.continue_() if held else held.append(route))
+    tab.locator(".hit").first.click()
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_selector("#detail-hit img")
+    held[0].continue_()
+    tab.wait_for_timeout(300)
+    alts = "[...document.querySelectorAll('#detail-hit img')].map(image => image.alt)"
+    assert tab.evaluate(alts) == ["candidate 2"]
+    assert tab.inner_text("#detail-title") == "Candidate 2 of 12"
+    assert tab.said == []
+
+
+def test_a_deletion_under_way_lets_no_other_candidate_go(page_served, open_page):
+    tab = open_page(page_served)
+    upload(tab, drawn(1))
+    hits(tab)
+    held = []
+    tab.route("**/v1/delete", lambda route: held.append(route))
+    tab.locator(".hit").first.click()
+    key = tab.inner_text("#detail-facts dd:nth-of-type(5)")
+    tab.click("#delete")
+    tab.click("#delete-yes")
+    for _ in range(2):
+        tab.keyboard.press("ArrowRight")
+    assert tab.inner_text("#detail-title") == "Candidate 1 of 12"
+    for name in ("previous", "next", "reuse", "delete-yes", "delete-no"):
+        assert tab.is_disabled(f"#{name}"), name
+    # Closed and another one opened: the answer still takes away what was deleted, and no more.
+    tab.keyboard.press("Escape")
+    tab.locator(".hit").nth(3).click()
+    held[0].continue_()
+    wait_for_status(tab, "Candidate 1 was deleted and erased")
+    assert tab.locator(".rank").all_inner_texts() == [str(rank) for rank in range(2, 13)]
+    assert tab.is_hidden("#detail")
+    assert key not in page_served.desk.gallery
+    tab.locator(".hit").first.click()
+    assert tab.inner_text("#detail-title") == "Candidate 2 of 11"
+    assert tab.is_enabled("#delete")
+    tab.click("#delete")
+    assert tab.is_enabled("#delete-yes")
+    assert tab.said == []
+
+
 def test_a_gallery_image_as_the_query_and_no_candidate(page_served, open_page):
     tab = open_page(page_served)
     tab.click("#browse")

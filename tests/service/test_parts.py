@@ -1,5 +1,7 @@
 """Audit chain, queue, rate, token, settings and server, each by itself."""
 
+import errno
+import io
 import json
 import os
 import signal
@@ -7,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +20,7 @@ from service.serving import drawn, fill, images
 
 from resolute.core.errors import ConfigError, DatasetError, GalleryError
 from resolute.retrieval.types import VectorSpace
+from resolute.service import audit
 from resolute.service.audit import AuditLog, verify
 from resolute.service.config import ServeConfig, check_access
 from resolute.service.embedder import Embedder
@@ -100,8 +105,121 @@ def test_audit_drops_half_a_line_that_a_kill_left(tmp_path):
     log.verify()
     log.close()
     path.write_bytes(b"no json\n")
-    with pytest.raises(GalleryError, match="damaged at line 1"):
+    with pytest.raises(GalleryError, match="damaged at byte 0"):
         AuditLog(tmp_path)
+
+
+def test_a_day_is_erased_by_an_event_of_its_own(tmp_path, monkeypatch):
+    log = write_days(tmp_path)
+
+    unlink = Path.unlink
+
+    def refuse(path, **more):
+        if path.stem == "2026-03-02":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", refuse)
+        with pytest.raises(GalleryError, match=r"03-02.jsonl: cannot be erased: Operation not"):
+            log.expire(1, now=NOON + 3 * DAY)
+    log.verify()  # the first day is gone, and an event says so
+    assert log.expire(1, now=NOON + 3 * DAY) == 3
+    log.verify()
+    log.close()
+
+
+def test_an_idle_log_is_erased_too(tmp_path):
+    log = AuditLog(tmp_path)
+    log.write("search", who="desk", now=NOON)
+    assert log.expire(90, now=NOON + 200 * DAY) == 1
+    assert [event["action"] for event in log.page()] == ["erase-audit"]
+    assert log.write("search", who="desk", now=NOON + 200 * DAY) == log.verify()
+    log.close()
+
+
+def test_an_event_that_failed_leaves_no_line(tmp_path, monkeypatch):
+    log = write_days(tmp_path, days=1)
+    head = log.head
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resolute.service.audit.os.fsync", full)
+        with pytest.raises(GalleryError, match="cannot be written: No space left"):
+            log.write("search", who="desk", now=NOON)
+    assert log.verify() == log.head == head
+    assert log.write("search", who="desk", now=NOON) == log.verify()
+    log.close()
+
+
+def test_an_event_that_cannot_be_taken_back_is_the_last(tmp_path, monkeypatch):
+    log = write_days(tmp_path, days=1)
+    head = log.head
+
+    def dead(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    class Dead(io.FileIO):
+        truncate = dead
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resolute.service.audit.os.fsync", dead)
+        log._file.close()
+        log._file = Dead(log._file.name, "ab")
+        with pytest.raises(GalleryError, match="cannot be written: Input/output error"):
+            log.write("search", who="desk", now=NOON)
+    with pytest.raises(GalleryError, match="start the server again"):
+        log.write("search", who="desk", now=NOON)
+    assert log.head == head
+    log.close()
+    again = AuditLog(tmp_path)  # the line is whole: it counts from here on
+    assert again.write("search", who="desk", now=NOON).num == head.num + 2
+    again.verify()
+    again.close()
+
+
+def test_every_page_of_the_audit_is_found(tmp_path):
+    log = write_days(tmp_path, days=3, each=5)
+    log.write("search", who="a name of three bytes: 語", now=NOON + 3 * DAY)
+    (tmp_path / "2026-03-01-b.jsonl").touch()  # a day whose only event failed
+    for start in range(18):
+        for limit in (1, 4, 99):
+            nums = [event["num"] for event in log.page(start=start, limit=limit)]
+            assert nums == list(range(16))[start : start + limit]
+    assert [event["num"] for event in log.page(limit=7)] == list(range(9, 16))
+    log.close()
+
+
+def test_a_page_of_the_audit_keeps_no_event_waiting(tmp_path, monkeypatch):
+    log = write_days(tmp_path, days=2, each=500)
+    live, most, read = [], [], audit._event
+
+    def reading(file):
+        # Between two lines of the page: an event comes, and a day goes.
+        if not most:
+            writing = threading.Thread(target=lambda: log.write("search", who="x", now=NOON + DAY))
+            writing.start()
+            writing.join(10)
+            assert not writing.is_alive()
+            min(tmp_path.glob("*.jsonl")).unlink()
+        event = _Event(read(file))
+        live.append(weakref.ref(event))
+        most.append(sum(ref() is not None for ref in live))
+        return event
+
+    monkeypatch.setattr(audit, "_event", reading)
+    page = log.page(limit=3)
+    assert [event["num"] for event in page] == [997, 998, 999]
+    del page
+    assert len(most) < 100  # of a thousand lines
+    assert max(most) <= 4
+    log.close()
+
+
+class _Event(dict):
+    """An event that can be counted while it lives."""
 
 
 class _Gate:

@@ -53,7 +53,8 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     Raises:
         ConfigError: if a word is left over.
     """
-    options, rest = parser.parse_known_args(list(words))
+    # Intermixed: argparse's own way loses optional words that stand behind an option.
+    options, rest = parser.parse_known_intermixed_args(list(words))
     for word in rest:
         if word.startswith("--"):
             known = [o for a in parser._actions for o in a.option_strings if o.startswith("--")]

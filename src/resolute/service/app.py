@@ -59,14 +59,16 @@ def build_app(desk: Desk, *, token: Token | None = None, keep_house_s: float = H
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(keep_house, desk)
-        keeping = asyncio.create_task(_keep_house(desk, keep_house_s))
         try:
-            yield
+            await asyncio.to_thread(keep_house, desk)
+            keeping = asyncio.create_task(_keep_house(desk, keep_house_s))
+            try:
+                yield
+            finally:
+                keeping.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keeping
         finally:
-            keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
             await asyncio.to_thread(desk.close)
 
     app = FastAPI(

@@ -6,6 +6,7 @@ the number and the digest of the last line erased, where the chain then begins. 
 end leave no trace in the files; compare ``head`` with one kept elsewhere (the server logs it).
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +25,7 @@ from resolute.core.errors import GalleryError
 _START = "0" * 64
 _SUFFIX = ".jsonl"
 _ERASED = "erase-audit"
+_FIELDS = {"num", "digest", "previous", "action"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class AuditLog:
             raise GalleryError(f"{folder}: no audit log there: {error.strerror}") from None
         self._file: BinaryIO | None = None
         self._day = ""
+        self._is_torn = False
         try:
             self._head = self._find_head()
         except GalleryError:
@@ -116,22 +120,30 @@ class AuditLog:
             How many events were erased.
 
         Raises:
-            GalleryError: if the log is damaged or cannot be written.
+            GalleryError: if the log is damaged, or cannot be written or erased.
         """
         now = time.time() if now is None else now
         first = (datetime.fromtimestamp(now, UTC) - timedelta(days=days)).date().isoformat()
-        old = [path for path in self._files() if path.stem < first and path.stem != self._day]
-        events = [event for path in old for event in _events(path)]
-        if not events:
-            return 0
-        self.write(
-            _ERASED, who="retention", now=now, num_events=len(events),
-            last={"num": events[-1]["num"], "digest": events[-1]["digest"]},
-        )  # fmt: skip
-        # Only after the log says so: a crash in between leaves days that the next call erases.
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(events)
+        num_erased = 0
+        for path in self._files():
+            if path.stem >= first:
+                break
+            num_events, end = _tail(path)
+            if not num_events:
+                continue
+            # Written to today's file, which is never this one: an idle log is erased as well.
+            self.write(
+                _ERASED, who="retention", now=now, num_events=num_events,
+                last={"num": end.num - 1, "digest": end.digest},
+            )  # fmt: skip
+            # Only after the log says so: a crash in between leaves a day that the next call erases.
+            try:
+                with self._mutex:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise GalleryError(f"{path}: cannot be erased: {error.strerror}") from error
+            num_erased += num_events
+        return num_erased
 
     def page(self, *, start: int | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Read events, oldest first.
@@ -146,20 +158,12 @@ class AuditLog:
         Raises:
             GalleryError: if a line is no event.
         """
-        first = max(self._head.num - limit, 0) if start is None else start
-        found: list[dict[str, Any]] = []
+        # Writers wait for this list alone: what they append meanwhile lies beyond these sizes.
         with self._mutex:
-            files = self._files()
-            # From the last file back to the one that holds the first event asked for.
-            chosen: list[list[dict[str, Any]]] = []
-            for path in reversed(files):
-                events = _events(path)
-                chosen.append(events)
-                if events and events[0]["num"] <= first:
-                    break
-        for events in reversed(chosen):
-            found += [event for event in events if event["num"] >= first]
-        return found[:limit]
+            first = max(self._head.num - limit, 0) if start is None else start
+            sizes = [(path, path.stat().st_size) for path in self._files()]
+        events = (event for path, size in sizes for event in _events(path, first=first, end=size))
+        return list(islice(events, limit))
 
     def verify(self) -> Head:
         """Check the whole chain.
@@ -183,22 +187,34 @@ class AuditLog:
             self._lock.close()
 
     def _append(self, line: bytes, day: str) -> None:
+        if self._is_torn:
+            raise GalleryError("audit log: holds an event that failed; start the server again")
         try:
-            if self._file is None or day != self._day:
-                if self._file is not None:
-                    self._file.close()
-                path = self._folder / f"{day}{_SUFFIX}"
-                self._file = path.open("ab", buffering=0)
-                path.chmod(0o600)
-                _sync_folder(self._folder)
-                self._day = day
-            before = self._file.seek(0, os.SEEK_END)
-            if self._file.write(line) != len(line):
-                self._file.truncate(before)
-                raise GalleryError("audit log: the disk is full")
-            os.fsync(self._file.fileno())
+            file = self._open(day)
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                # The head has not moved: the next event takes the number of this one.
+                self._is_torn = True
+                file.truncate(before)
+                self._is_torn = False
+                raise
         except OSError as error:
             raise GalleryError(f"audit log: cannot be written: {error.strerror}") from error
+
+    def _open(self, day: str) -> BinaryIO:
+        if self._file is None or day != self._day:
+            if self._file is not None:
+                self._file.close()
+            path = self._folder / f"{day}{_SUFFIX}"
+            self._file = path.open("ab", buffering=0)
+            path.chmod(0o600)
+            _sync_folder(self._folder)
+            self._day = day
+        return self._file
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
@@ -210,9 +226,9 @@ class AuditLog:
         self._day = files[-1].stem
         _cut_torn_line(files[-1])
         for path in reversed(files):
-            events = _events(path)
-            if events:
-                return Head(events[-1]["num"] + 1, events[-1]["digest"])
+            num_events, end = _tail(path)
+            if num_events:
+                return end
         return Head()
 
 
@@ -271,19 +287,54 @@ def _chain(folder: Path) -> Iterator[dict[str, Any]]:
         yield from _events(path)
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
-    events = []
+def _tail(path: Path) -> tuple[int, Head]:
+    # How many events a file holds, and where the chain stands after them.
+    num_events, end = 0, Head()
+    for event in _events(path):
+        num_events, end = num_events + 1, Head(event["num"] + 1, event["digest"])
+    return num_events, end
+
+
+def _events(path: Path, *, first: int = 0, end: int | None = None) -> Iterator[dict[str, Any]]:
+    # From the first event of this number or a later one, up to this byte. One is held at a time.
     try:
-        for line in path.read_bytes().splitlines():
-            event = json.loads(line)
-            if not {"num", "digest", "previous", "action"} <= event.keys():
-                raise ValueError("no event")
-            events.append(event)
+        with path.open("rb") as file:
+            stop = path.stat().st_size if end is None else end
+            file.seek(_find(file, first, stop) if first else 0)
+            while file.tell() < stop:
+                yield _event(file)
+    except FileNotFoundError:
+        return  # erased since it was listed
     except OSError as error:
         raise GalleryError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, AttributeError) as error:
-        raise GalleryError(f"{path}: damaged at line {len(events) + 1}: {error}") from None
-    return events
+    except ValueError as error:
+        raise GalleryError(f"{path}: damaged {error}") from None
+
+
+def _find(file: BinaryIO, num: int, stop: int) -> int:
+    # Numbers rise from line to line: halve the bytes in question until they begin at the line.
+    low, high = 0, stop
+    while low < high:
+        middle = (low + high) // 2
+        file.seek(max(middle - 1, 0))
+        if middle:
+            file.readline()  # the rest of the line before
+        if file.tell() >= stop or _event(file)["num"] >= num:
+            high = middle
+        else:
+            low = file.tell()
+    return low
+
+
+def _event(file: BinaryIO) -> dict[str, Any]:
+    at = file.tell()
+    try:
+        event = json.loads(file.readline())
+    except ValueError as error:
+        raise ValueError(f"at byte {at}: {error}") from None
+    if not isinstance(event, dict) or not event.keys() >= _FIELDS:
+        raise ValueError(f"at byte {at}: no event")
+    return event
 
 
 def _digest(event: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from resolute.retrieval.types import Answer, Item, Where
 from resolute.service.audit import AuditLog, hash_of
 from resolute.service.config import ServeConfig
 from resolute.service.embedder import Embedder, Picture
+from resolute.service.fields import is_text
 from resolute.service.meters import Meters
 from resolute.service.pictures import decode_all
 from resolute.service.problem import Problem
@@ -290,7 +291,8 @@ class Desk:
         """
         if not keys:
             raise Problem(422, "bad_value", "expected at least one key, got none")
-        missing = len(keys) - int((await asyncio.to_thread(self.gallery.contains, keys)).sum())
+        known = [key for key in keys if is_text(key)]
+        missing = len(keys) - int((await asyncio.to_thread(self.gallery.contains, known)).sum())
         if missing:
             raise Problem(404, "not_found", f"{missing} of {len(keys)} keys are not in the gallery")
         return await asyncio.to_thread(work)

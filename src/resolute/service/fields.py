@@ -31,6 +31,9 @@ def where_of(
     Raises:
         Problem: if a value cannot be.
     """
+    for name, cameras in (("camera", camera), ("not_camera", not_camera)):
+        if not all(map(is_text, cameras)):
+            raise Problem(422, "bad_value", f"{name}: expected text, got half a character")
     if min_reliability is not None and not 0 <= min_reliability <= 1:
         raise Problem(422, "bad_value", f"min_reliability: expected 0 to 1, got {min_reliability}")
     return Where(
@@ -40,6 +43,22 @@ def where_of(
         end=time_of("end", end),
         min_reliability=min_reliability,
     )
+
+
+def is_text(text: str) -> bool:
+    r"""Tell whether a text is whole: JSON can bring half of a character, which cannot be stored.
+
+    Args:
+        text: of the request.
+
+    Returns:
+        False where it holds a surrogate.
+
+    Examples:
+        >>> is_text("cam0/7.png"), is_text("\ud800")
+        (True, False)
+    """
+    return not any(0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 def time_of(name: str, text: str) -> float | None:

@@ -28,7 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Answered without a token: they hold nothing of the gallery.
+# Read without a token: they hold nothing of the gallery.
 OPEN_ROUTES = ("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json")
 _SAFE_METHODS = ("GET", "HEAD")
 _CHEAP = 0.02
@@ -127,7 +127,7 @@ class Guard:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _read_headers(scope)
         self._check_names(scope, headers)
-        if scope["path"] not in OPEN_ROUTES:
+        if scope["path"] not in OPEN_ROUTES or scope["method"] not in _SAFE_METHODS:
             self._check_rate(scope)
             self._check_token(headers)
         scope.setdefault("state", {})["who"] = self._token.name if self._token else "loopback"

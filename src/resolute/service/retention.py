@@ -2,7 +2,7 @@
 
 import logging
 
-from resolute.core.errors import ReidError
+from resolute.core.errors import GalleryError, ReidError
 from resolute.retrieval.gallery import Gallery
 from resolute.service.desk import Desk
 from resolute.service.events import fields
@@ -31,6 +31,9 @@ def keep_house(desk: Desk) -> None:
         # The next hour tries again; until then this line is what somebody must see.
         _LOG.error("retention not enforced: %s", error)
         return
+    except Exception:  # noqa: BLE001 (a bug here must not end the rounds of a server that runs on)
+        _LOG.exception("retention not enforced")
+        return
     head = desk.audit.head
     _LOG.info(
         "retention",
@@ -50,10 +53,17 @@ def _expire(desk: Desk) -> tuple[int, int]:
         before = gallery.stats().num_deleted
         expired = gallery.expire()
         return expired, before + expired if expired else gallery.purge()
+    # Before anything that can fail: what others purged must not be shown any longer.
+    gallery.refresh()
+    if gallery.retention_days is None:
+        return 0, 0
     # As a reader the server must leave the lock to others: it takes it for this moment only.
-    expired = 0
-    if gallery.retention_days is not None:
-        with Gallery.open(desk.folder) as writer:
-            expired = writer.expire()
+    with Gallery.open(desk.folder) as writer:
+        try:
+            writer.lock()
+        except GalleryError as error:
+            _LOG.warning("retention left to the writer: %s", error)
+            return 0, 0
+        expired = writer.expire()
     gallery.refresh()
     return expired, expired

@@ -291,20 +291,26 @@ function columns() {
   return second < 0 ? tops.length : second;
 }
 
+// A new stage in the place of the old one, which a picture that comes late may still fill.
+function emptied(id) {
+  const stage = make("div", { class: "stage", id });
+  $(id).replaceWith(stage);
+  return stage;
+}
+
 function detail(index) {
   const hit = state.reply.hits[index];
   state.open = index;
   $("detail-title").textContent = `Candidate ${hit.rank} of ${state.reply.hits.length}`;
-  $("detail-hit").replaceChildren();
-  fill($("detail-hit"), hit.thumbnail, `candidate ${hit.rank}`);
-  $("detail-query").replaceChildren();
+  fill(emptied("detail-hit"), hit.thumbnail, `candidate ${hit.rank}`);
+  const stage = emptied("detail-query");
   if (state.query.files.length) {
     const url = URL.createObjectURL(state.query.files[0]);
     const image = make("img", { alt: "query", src: url });
     image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
-    $("detail-query").append(image);
+    stage.append(image);
   } else if (state.query.keys.length) {
-    fill($("detail-query"), state.query.keys[0].thumbnail, "query");
+    fill(stage, state.query.keys[0].thumbnail, "query");
   }
   const caption = (node, word, image) => node.replaceChildren(
     make("b", { text: word }), ` ${size(image.native_size)}, reliability ${trust(image.reliability)}`);
@@ -342,10 +348,13 @@ function why(hit) {
 function unconfirm() {
   $("confirm").hidden = true;
   $("delete").hidden = state.gallery.is_read_only;
+  for (const id of ["delete-yes", "delete-no", "reuse"]) $(id).disabled = false;
 }
 
 async function remove() {
-  const hit = state.reply.hits[state.open];
+  const at = state.open;
+  const hit = state.reply.hits[at];
+  for (const id of ["delete-yes", "delete-no", "reuse", "previous", "next"]) $(id).disabled = true;
   try {
     await call("v1/delete", {
       method: "POST", headers: { "Content-Type": "application/json" },
@@ -356,11 +365,13 @@ async function remove() {
     complain(error.message);
     return;
   }
-  $("detail").close();
-  state.reply.hits.splice(state.open, 1);
-  const at = state.open;
   await open();
-  show();
+  // From here to the new list nothing waits: no other candidate can be open when places change.
+  $("detail").close();
+  if (state.reply) {
+    state.reply.hits = state.reply.hits.filter(({ key }) => key !== hit.key);
+    show();
+  }
   say(`Candidate ${hit.rank} was deleted and erased.`);
   move(at);
 }
