@@ -176,6 +176,20 @@ def test_frozen_parameters_do_not_move_and_then_do():
     assert phase.optimiser.state[method.classifier.weight]["step"] == 3
 
 
+def test_frozen_epochs_are_counted_from_the_start_of_the_phase():
+    config = OptimiserConfig(learning_rate=0.01, frozen_epochs=2)
+    method = TinyMethod(optimiser=config)
+    main = method.phases[0]
+    method.phases = (replace(main, name="warmup", last=0.5), replace(main, first=0.5))
+    _, late = start(method, epochs=6)
+    assert late.first_epoch == 3
+    for epoch, is_frozen in ((3, True), (4, True), (5, False)):
+        set_modes(method, [late], epoch)
+        late.select(epoch)
+        assert stem(method).requires_grad != is_frozen
+        assert method.stem[1].training != is_frozen
+
+
 def stem(method):
     return method.stem[0].weight
 

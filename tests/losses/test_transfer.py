@@ -74,3 +74,11 @@ def test_bf16_is_computed_in_float32(loss):
 def test_shapes_are_checked(loss):
     with pytest.raises(ShapeError, match="teachers"):
         loss(torch.zeros(3, 4), torch.zeros(3, 5))
+
+
+def test_similarities_under_autocast_are_those_without():
+    generator = torch.Generator().manual_seed(0)
+    students, teachers = torch.randn(2, 8, 64, generator=generator)
+    plain = similarity_matrix_loss(students, teachers)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(similarity_matrix_loss(students, teachers), plain)

@@ -124,3 +124,10 @@ def test_shapes_are_checked():
         triplet_terms(torch.zeros(3, 2), torch.zeros(2), torch.zeros(3), margin=0.3)
     with pytest.raises(ShapeError, match="weight_lr"):
         self_weighted_triplet_loss(torch.ones(2), torch.ones(2), torch.ones(2), torch.ones(3))
+
+
+def test_distances_under_autocast_are_those_without():
+    vectors = 15 + torch.randn(8, 2048, generator=torch.Generator().manual_seed(0))
+    plain = euclidean_distances(vectors)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(euclidean_distances(vectors), plain)

@@ -232,3 +232,14 @@ def test_finite_under_autocast():
 def test_wrong_settings(settings, message):
     with pytest.raises(ConfigError, match=message):
         CADNetConfig(**settings)
+
+
+def test_the_exponent_of_f_alone_moves_at_full_rate():
+    method = small_method("cad-net-g", pooling="gem")
+    method._is_pretrained = True
+    groups = method.parameter_groups(method.phases[-1])
+    slow = {n for g in groups if g.name.startswith("pretrained") for n, _ in g.parameters}
+    quick = {n for g in groups if g.name.startswith("new") for n, _ in g.parameters}
+    assert [n for n in quick if n.endswith("exponent")]
+    assert not [n for n in slow if n.endswith("exponent")]
+    assert any(n.startswith("encoder_restored.") for n in slow)

@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from methods.builders import CASES, random_batch, random_images, small_blueprint, small_case
+from methods.builders import (
+    CASES,
+    random_batch,
+    random_images,
+    small_blueprint,
+    small_case,
+    small_method,
+)
 
+from resolute.core.errors import CheckpointError
 from resolute.inference.model_file import load_model, load_weights, save_model
 from resolute.methods.blueprint import Blueprint
 from resolute.methods.catalogue import METHODS
 from resolute.methods.contract import Method, drop_training_parts
+from resolute.methods.variants import VARIANTS
+from resolute.models import weights as weight_files
+from resolute.models.backbone import build_backbone
 
 NAMES = sorted(CASES)
 
@@ -123,3 +134,21 @@ def test_blueprint_round_trip(case):
     name, changes = CASES[case]
     blueprint = small_blueprint(name, flip=True, **changes)
     assert Blueprint.of(blueprint.to_mapping()) == blueprint
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_run_is_a_start_for_its_backbone(name, tmp_path):
+    method = small_method(name)
+    file = tmp_path / "model.safetensors"
+    save_model(file, method, {})
+    backbone = build_backbone("osnet_x0_25")
+    if name == "cad-net-g":  # its E has no embedding of its own
+        with pytest.raises(CheckpointError, match=r"missing: fc.*accept a part"):
+            weight_files.load_weights(backbone, file)
+        return
+    report = weight_files.load_weights(backbone, file)
+    assert not report.missing
+    stored = [value for value in method.state_dict().values() if value.is_floating_point()]
+    for key in ("conv1.conv.weight", "conv5.conv.weight", "fc.0.weight"):
+        filled = backbone.state_dict()[key]
+        assert any(filled.shape == v.shape and torch.equal(filled, v) for v in stored)

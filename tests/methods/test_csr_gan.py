@@ -185,6 +185,18 @@ def test_perceptual_terms_by_loops_where_there_is_a_vgg():
     assert losses["logits"].item() == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_chain_that_ends_below_the_hr_images_says_so():
+    low = {"chain_height": 48, "chain_width": 24}
+    blueprint = small_blueprint("csr-gan", **low)
+    method, _ = METHODS["csr-gan"](blueprint, streams=Streams(0))
+    assert notes_of(method)[-1] == (
+        "CSR-GAN's chain ends at 48 pixels, below the HR images' 96: LR images above 24 pass no "
+        "generator"
+    )
+    method, _ = METHODS["csr-gan"](replace(blueprint, height_reference=50.0), streams=Streams(0))
+    assert len(notes_of(method)) == 2
+
+
 def test_without_a_vgg_its_notes_say_so():
     blueprint = small_blueprint("csr-gan")
     method, start = METHODS["csr-gan"](blueprint, streams=Streams(0))

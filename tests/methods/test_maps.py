@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from methods.builders import random_images, small_method
+from methods.builders import CASES, random_images, small_case, small_method
 from torch.nn import functional
 
 from resolute.core.errors import ConfigError
@@ -43,3 +43,16 @@ def test_a_method_may_name_its_own_maps():
     assert list(feature_maps(Stranger(), random_images())) == ["mine"]
     with pytest.raises(ConfigError, match="object shows no feature maps: give it a function"):
         feature_maps(object(), random_images())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_method_shows_maps_of_both_roles_in_order(case):
+    method = small_case(case).eval()
+    images = random_images((1, 0, 2, 0))
+    maps = feature_maps(method, images)
+    assert maps
+    for name, features in maps.items():
+        assert features.ndim == 4
+        for row in range(4):
+            alone = feature_maps(method, images.take(torch.tensor([row])))[name]
+            torch.testing.assert_close(features[row], alone[0], atol=1e-4, rtol=1e-3)

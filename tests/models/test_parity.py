@@ -11,7 +11,7 @@ from resolute.models.pretrained import recognise, start_backbone
 @pytest.mark.data
 def test_variant_gives_the_reference_embeddings(shared):
     weights = shared / "weights" / "osnet_gn_x0_5_msmt17.safetensors"
-    assert recognise(weights) == "osnet_gn_x0_5"
+    assert recognise(weights).backbone == "osnet_gn_x0_5"
     backbone, report = start_backbone(ModelConfig(backbone="osnet_gn_x0_5", weights=str(weights)))
     assert report.unexpected == ("classifier.weight",)
     reference = np.load(shared / "weights" / "osnet_gn_x0_5_reference.npz")

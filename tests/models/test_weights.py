@@ -2,6 +2,7 @@ import os
 import pickle
 import warnings
 from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -278,14 +279,52 @@ def test_damaged_files_give_one_kind_of_error(tmp_path, kind):
 
 def test_recognise(tmp_path, source):
     torch.save(torchreid(source.state_dict()), tmp_path / "a.pth")
-    assert recognise(tmp_path / "a.pth") == "osnet_x0_25"
+    assert recognise(tmp_path / "a.pth").backbone == "osnet_x0_25"
     # ResNet-34 holds every tensor of ResNet-18, so the larger must win
     torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "b.pth")
-    assert recognise(tmp_path / "b.pth") == "resnet34"
+    assert recognise(tmp_path / "b.pth") == ModelConfig(
+        backbone="resnet34", weights=str(tmp_path / "b.pth")
+    )
     state = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / "c.pth")
     with pytest.raises(CheckpointError, match=r"missing: fc.0.weight.*that is osnet_x0_25"):
         recognise(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "extra", "stem", "remark"),
+    [
+        ("backbone.", {"pixel_mean": torch.ones(3)}, {"stem_pool_padding": 0}, "padding 0 to run"),
+        ("module.base.", {}, {"stem_relu": False}, "stem_relu false to run"),
+        ("module.", {}, {}, ""),
+    ],
+)
+def test_the_stem_of_the_toolbox_that_wrote_a_file(tmp_path, prefix, extra, stem, remark):
+    theirs = build_backbone("resnet18", **stem)
+    torch.save(prefixed(theirs.state_dict(), prefix) | extra, tmp_path / "w.pth")
+    found = recognise(tmp_path / "w.pth")
+    assert found == ModelConfig(backbone="resnet18", weights=str(tmp_path / "w.pth"), **stem)
+    ours, report = start_backbone(found)
+    images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(ours.eval()(images), theirs.eval()(images))
+    assert not report.remark
+    _, report = start_backbone(ModelConfig(backbone="resnet18", weights=found.weights))
+    assert remark in report.summary()
+    assert bool(report.remark) == bool(remark)
+
+
+def test_the_exponent_of_a_generalised_mean_comes_along(tmp_path, source):
+    gem = ModelConfig(backbone="osnet_x0_25", pooling="gem")
+    backbone, _ = start_backbone(gem)
+    backbone.global_avgpool.exponent.data.fill_(4.5)
+    torch.save(prefixed(backbone.state_dict(), "network."), tmp_path / "gem.pth")
+    assert recognise(tmp_path / "gem.pth").pooling == "gem"
+    again, report = start_backbone(replace(gem, weights=str(tmp_path / "gem.pth")))
+    assert again.global_avgpool.exponent.item() == 4.5
+    torch.save(source.state_dict(), tmp_path / "plain.pth")
+    fresh, report = start_backbone(replace(gem, weights=str(tmp_path / "plain.pth")))
+    assert fresh.global_avgpool.exponent.item() == 3
+    assert not report.missing
 
 
 def test_start_backbone(tmp_path, source):

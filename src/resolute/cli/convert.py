@@ -25,8 +25,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     """
     parser.usage = "resolute convert FILE [--out DIR] [--model.backbone NAME] [--model.FIELD VALUE]"
     parser.epilog = (
-        "The backbone is recognised by names and shapes; name it where that fails. Score the "
-        "result: resolute evaluate DIR --data.name mlr-viper --data.root ROOT"
+        "The backbone is recognised by names and shapes, a ResNet's stem by the toolbox that wrote "
+        "the file; name the backbone where that fails. Score the result: resolute evaluate DIR "
+        "--data.name mlr-viper --data.root ROOT"
     )
     parser.add_argument("file", type=Path, help="weights: Torchreid's, FastReID's, safetensors")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (runs/FILE)")
@@ -37,11 +38,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
             raise ConfigError(f"--{path}: only settings of the model can be given here")
 
     from resolute.engine.convert import convert
+    from resolute.models.pretrained import recognise
 
-    model = override(RunConfig(), changes).model if "model.backbone" in changes else None
-    if changes and model is None:
-        raise ConfigError("name the backbone too: --model.backbone NAME")
     file = options.file.expanduser()
+    base = RunConfig() if "model.backbone" in changes else RunConfig(model=recognise(file))
+    model = override(base, changes).model
     folder = options.out or Path("runs") / file.name.split(".")[0]
     print(convert(file, folder, model=model))
     print(f"{folder}: untrained; score it with: resolute evaluate {folder} --data.root ROOT")

@@ -29,7 +29,7 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
     Args:
         weights: weight file.
         folder: run folder to make; must not hold a model.
-        model: backbone and input size; the backbone is recognised by names and shapes when None.
+        model: backbone and input size; recognised by names and shapes when None.
 
     Returns:
         One line on what matched.
@@ -40,8 +40,7 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
     """
     if (folder / MODEL_NAME).exists():
         raise ConfigError(f"{folder} holds a model already: choose another folder")
-    settings = model or ModelConfig(backbone=recognise(weights))
-    settings = replace(settings, weights=str(weights))
+    settings = replace(model or recognise(weights), weights=str(weights))
     config = RunConfig(name=NAME, model=settings, method=VARIANTS[NAME])
     blueprint = config.blueprint(num_identities=1, height_reference=float(settings.height))
     method, matched = METHODS[NAME](blueprint, streams=Streams(0))

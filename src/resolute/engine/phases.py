@@ -27,6 +27,7 @@ class PhaseRun:
         method: whose phase it is.
         phase: what it is.
         groups: its parameters.
+        first_epoch: first epoch in which it works; ``frozen_epochs`` are counted from there.
         optimiser: moves them; one torch parameter group per group.
         step: computes its losses; DDP among several processes.
         rest: parameters of other phases alone, which must not gather gradients here.
@@ -39,6 +40,7 @@ class PhaseRun:
     method: Method
     phase: Phase
     groups: Sequence[ParameterGroup]
+    first_epoch: int
     optimiser: torch.optim.Optimizer
     step: Step
     rest: Sequence[nn.Parameter]
@@ -74,6 +76,15 @@ class PhaseRun:
             schedule=self.phase.schedule,
         )
 
+    def freezes(self, group: ParameterGroup, epoch: int) -> bool:
+        """Tell whether the phase works without moving a group of its parameters yet.
+
+        Args:
+            group: one of its groups.
+            epoch: from 0.
+        """
+        return self.first_epoch <= epoch < self.first_epoch + group.frozen_epochs
+
     def select(self, epoch: int) -> None:
         """Let gradients flow to this phase's parameters alone, and not to frozen ones.
 
@@ -83,7 +94,7 @@ class PhaseRun:
         for parameter in self.rest:
             parameter.requires_grad = False
         for group in self.groups:
-            is_needed = self.keeps_frozen or epoch >= group.frozen_epochs
+            is_needed = self.keeps_frozen or not self.freezes(group, epoch)
             for _, parameter in group.parameters:
                 parameter.requires_grad = is_needed
 
@@ -126,7 +137,7 @@ class PhaseRun:
         moving: list[nn.Parameter] = []
         for group in self.groups:
             for _, parameter in group.parameters:
-                if epoch < group.frozen_epochs:
+                if self.freezes(group, epoch):
                     parameter.grad = None
                 else:
                     moving.append(parameter)
@@ -170,6 +181,7 @@ def start_phases(
             method=kept,
             phase=phase,
             groups=groups[phase.name],
+            first_epoch=epoch_at(phase.first, config.epochs),
             optimiser=build_optimiser(phase.optimiser, groups[phase.name]),
             step=module,
             rest=_rest(groups, phase.name),
@@ -200,7 +212,7 @@ def set_modes(method: nn.Module, runs: Sequence[PhaseRun], epoch: int) -> None:
         id(parameter)
         for run in runs
         for group in run.groups
-        if epoch < group.frozen_epochs
+        if run.freezes(group, epoch)
         for _, parameter in group.parameters
     }
     for module in method.modules():
@@ -229,8 +241,8 @@ def _check_epochs(phase: Phase, groups: Sequence[ParameterGroup], epochs: int) -
             f"is no whole epoch of {epochs}; raise train.epochs to {enough}"
         )
     frozen = min(group.frozen_epochs for group in groups)
-    if frozen > first:
+    if frozen:
         raise ConfigError(
-            f"phase {phase.name}: every parameter is frozen until epoch {frozen}; lower "
+            f"phase {phase.name}: every parameter is frozen until epoch {first + frozen}; lower "
             "optimiser.frozen_epochs"
         )

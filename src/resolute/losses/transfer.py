@@ -3,6 +3,7 @@
 Letters: N images, D embedding.
 """
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,4 +49,5 @@ def similarity_matrix_loss(students: Tensor, teachers: Tensor) -> Tensor:
     check_shape("N D", students=students, teachers=teachers)
     own = functional.normalize(students.float(), dim=1)
     wanted = functional.normalize(teachers.detach().float(), dim=1)
-    return (own @ own.T - wanted @ wanted.T).square().mean()  # both (N, N)
+    with torch.autocast(own.device.type, enabled=False):  # bf16 would round the cosines
+        return (own @ own.T - wanted @ wanted.T).square().mean()  # both (N, N)

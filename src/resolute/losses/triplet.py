@@ -22,7 +22,8 @@ def euclidean_distances(vectors: Tensor) -> Tensor:
     """
     vectors = vectors.float()
     squared = vectors.square().sum(dim=1)
-    product = vectors @ vectors.T  # (N, N)
+    with torch.autocast(vectors.device.type, enabled=False):  # bf16 would drown near distances
+        product = vectors @ vectors.T  # (N, N)
     return (squared[:, None] + squared[None, :] - 2 * product).clamp(min=1e-12).sqrt()
 
 

@@ -158,9 +158,14 @@ class CADNet(OneVector):
             for name, parameter in self.named_parameters()
             if name.startswith("discriminators.") == is_adversary
         ]
-        parts = ("encoder.", "encoder_restored.")
-        new = {f"{part}{name}" for part in parts for name in self.encoder.new_parameters}
-        started = {n for n, _ in named if n.startswith(parts) and n not in new}
+        encoders = {"encoder.": self.encoder, "encoder_restored.": self.encoder_restored}
+        new = {
+            f"{prefix}{name}"
+            for prefix, encoder in encoders.items()
+            if encoder is not None
+            for name in encoder.new_parameters
+        }
+        started = {n for n, _ in named if n.startswith(tuple(encoders)) and n not in new}
         return grouped(
             named,
             phase.optimiser,

@@ -105,14 +105,20 @@ class CSRGAN(CSRGANMatcher):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of its scores has to know: its rates, and whether it had VGG-19."""
-        rates = "CSR-GAN shrinks HR images to an eighth in training: r = 8 is no unseen rate to it"
-        if self.config.perceptual_weights:
-            return (rates,)
-        return (
-            "CSR-GAN without its two perceptual terms: no VGG-19 weights were given",
-            rates,
+        """What a reader of its scores has to know: its rates, its chain, if it had VGG-19."""
+        notes = []
+        if not self.config.perceptual_weights:
+            notes.append("CSR-GAN without its two perceptual terms: no VGG-19 weights were given")
+        notes.append(
+            "CSR-GAN shrinks HR images to an eighth in training: r = 8 is no unseen rate to it"
         )
+        height, half = self.chain.sizes[-1][0], self.chain.sizes[-2][0]
+        if min(self.height_reference, self.input_spec.height) > height + height / 8:
+            notes.append(
+                f"CSR-GAN's chain ends at {height} pixels, below the HR images' "
+                f"{self.height_reference:g}: LR images above {half} pass no generator"
+            )
+        return tuple(notes)
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
         """List what a phase moves.

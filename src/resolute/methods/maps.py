@@ -3,7 +3,9 @@
 Letters: N images, C channels, h, w size of the deep map.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,7 +27,6 @@ class Visible(Protocol):
         """Give maps (N, C, h, w) by name, without gradients, in eval mode."""
 
 
-@runtime_checkable
 class TwoStreamed(Protocol):
     """A method around a two-stream network, with T where it has two spaces.
 
@@ -40,6 +41,9 @@ class TwoStreamed(Protocol):
     config: FTWAConfig
     network: TwoStream
     height_reference: Tensor
+
+
+OfRole = Callable[[Images], dict[str, Tensor]]
 
 
 def feature_maps(method: object, images: Images) -> dict[str, Tensor]:
@@ -61,48 +65,74 @@ def feature_maps(method: object, images: Images) -> dict[str, Tensor]:
     with torch.inference_mode():
         if isinstance(method, Visible):
             return method.feature_maps(images)
-        if not isinstance(method, TwoStreamed):
+        if not isinstance(getattr(method, "network", None), TwoStream):
             raise ConfigError(
                 f"{type(method).__name__} shows no feature maps: give it a function "
                 "feature_maps(images) that returns maps (N, C, h, w) by name"
             )
-        return _two_stream_maps(method, images)
+        streamed = cast("TwoStreamed", method)
+        return maps_by_role(
+            images,
+            border=float(streamed.height_reference) / LR_HEIGHT_RATIO,
+            of_hr=partial(_maps_of_hr, streamed),
+            of_lr=partial(_maps_of_lr, streamed),
+        )
 
 
-def _two_stream_maps(method: TwoStreamed, images: Images) -> dict[str, Tensor]:
-    is_sharp = _is_sharp(method, images)
+def maps_by_role(
+    images: Images, *, border: float, of_hr: OfRole, of_lr: OfRole
+) -> dict[str, Tensor]:
+    """Let each image take one way, and put the maps in the order of the images.
+
+    Args:
+        images: N native-size images.
+        border: native height in pixels up to which an image of unknown resolution is LR.
+        of_hr: maps of HR images by name.
+        of_lr: maps of LR images, by the same names.
+
+    Returns:
+        Maps (N, C, h, w) by name.
+    """
+    is_unknown = images.resolution == RESOLUTION_UNKNOWN
+    is_high = images.native_sizes[:, 0] > border
+    is_sharp = (images.resolution == RESOLUTION_HR) | (is_unknown & is_high)
     parts: dict[str, list[Tensor]] = {}
     positions = []
-    for is_taken, of_role in ((is_sharp, _maps_of_hr), (~is_sharp, _maps_of_lr)):
+    for is_taken, of_role in ((is_sharp, of_hr), (~is_sharp, of_lr)):
         index = is_taken.nonzero().flatten()
         if len(index):
             positions.append(index)
-            for name, features in of_role(method, images.take(index)).items():
+            for name, features in of_role(images.take(index)).items():
                 parts.setdefault(name, []).append(features)
     order = torch.cat(positions).argsort()
     return {name: torch.cat(features)[order] for name, features in parts.items()}
-
-
-def _is_sharp(method: TwoStreamed, images: Images) -> Tensor:
-    border = float(method.height_reference) / LR_HEIGHT_RATIO
-    is_unknown = images.resolution == RESOLUTION_UNKNOWN
-    is_high = images.native_sizes[:, 0] > border
-    return (images.resolution == RESOLUTION_HR) | (is_unknown & is_high)
 
 
 def _maps_of_hr(method: TwoStreamed, images: Images) -> dict[str, Tensor]:
     inputs = to_input(images, method.input_spec)  # (n, 3, H, W)
     if method.config.spaces == 1:
         return {"features": method.network.maps(inputs, None)}
-    rates = torch.full((len(images),), method.config.gallery_rates[0], device=inputs.device)
+    rate = method.config.gallery_rates[0]
+    rates = torch.full((len(images),), rate, device=inputs.device)
     twins = to_input(images, method.input_spec, rates=rates)
-    features_hr, features_lr_syn = method.network.maps(inputs, twins).chunk(2)
+    heights_syn = (images.native_sizes[:, 0] / rate).floor().clamp(min=1)
+    features_hr, features_lr_syn = method.network.maps(
+        inputs, twins, log_heights_lr=_log_heights(method, heights_syn)
+    ).chunk(2)
     return {"hr": features_hr, "lr": features_lr_syn}
 
 
 def _maps_of_lr(method: TwoStreamed, images: Images) -> dict[str, Tensor]:
-    features_lr = method.network.maps(None, to_input(images, method.input_spec))
+    features_lr = method.network.maps(
+        None,
+        to_input(images, method.input_spec),
+        log_heights_lr=_log_heights(method, images.native_sizes[:, 0]),
+    )
     if method.config.spaces == 1:
         return {"features": features_lr}
     features_hr_syn: Tensor = method.raft(features_lr)  # type: ignore[attr-defined]  # two spaces
     return {"hr": features_hr_syn, "lr": features_lr}
+
+
+def _log_heights(method: TwoStreamed, heights: Tensor) -> Tensor:
+    return (heights / method.height_reference).log()

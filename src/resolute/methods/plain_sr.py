@@ -130,6 +130,28 @@ class PlainSR(TwoRoutes):
         """
         return self.describe_hr(self._restored(inputs))
 
+    def maps_hr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give the deep map of HR images.
+
+        Args:
+            inputs: shape (N, 3, H, W).
+
+        Returns:
+            ``features``, shape (N, C, h, w).
+        """
+        return {"features": self.network.deep()(self.network.shallow()(inputs))}
+
+    def maps_lr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give the deep map of LR images, sharpened first where there is a network for it.
+
+        Args:
+            inputs: enlarged, shape (N, 3, H, W).
+
+        Returns:
+            As of HR images.
+        """
+        return self.maps_hr(self._restored(inputs))
+
     def graphs(self) -> Graphs:
         """Give both roles as functions of tensors, see :mod:`resolute.methods.graph`.
 

@@ -20,6 +20,7 @@ the input H, W.
 """
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ from resolute.methods.blueprint import Blueprint
 from resolute.methods.contract import ParameterGroup, Phase, grouped
 from resolute.methods.settings.sing import RESTORATION_SCHEDULE, SINGConfig
 from resolute.methods.two_routes import TwoRoutes, filled_names
+from resolute.models.backbone import Backbone
 from resolute.models.config import ModelConfig
 from resolute.models.dgd import DGD, DGDHead
 from resolute.models.pretrained import start_backbone
@@ -185,6 +187,32 @@ class SING(TwoRoutes):
         joined = (vectors * shares[:, :, None]).sum(dim=1, keepdim=True)  # (N, 1, D)
         return joined, joined.new_ones(joined.shape[:2])
 
+    def maps_hr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give the deep map of HR images, the same for every factor.
+
+        Args:
+            inputs: shape (N, 3, H, W).
+
+        Returns:
+            Maps (N, C, h, w), named ``x2`` for the factor 2.
+        """
+        features = self._maps(self.restoration.crop(inputs))
+        return dict.fromkeys(self._factor_names(), features)
+
+    def maps_lr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give the deep maps of LR images, sharpened by each network.
+
+        Args:
+            inputs: shape (N, 3, H, W).
+
+        Returns:
+            As of HR images.
+        """
+        return {
+            name: self._maps(self.restoration(inputs, i))
+            for i, name in enumerate(self._factor_names())
+        }
+
     @torch.no_grad()
     def pictures(self, batch: Batch) -> dict[str, Tensor]:
         """Show what the super-resolution networks make of twins.
@@ -202,6 +230,14 @@ class SING(TwoRoutes):
             "LR": crop(batch.images_lr_syn),
             "restored": restored[order.argsort()],
         }
+
+    def _maps(self, images: Tensor) -> Tensor:
+        network = cast("Backbone | DGD", self.network)
+        maps: Tensor = network.deep()(network.shallow()(images))
+        return maps
+
+    def _factor_names(self) -> list[str]:
+        return [f"x{factor:g}" for factor in self.config.factors]
 
     def _restored(self, images: Tensor, nearest: Tensor) -> tuple[Tensor, Tensor]:
         """Sharpen each image by one network.

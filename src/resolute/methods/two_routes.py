@@ -15,12 +15,13 @@ from resolute.data.degrade import to_input
 from resolute.methods.config import MethodConfig
 from resolute.methods.ftwa_matching import BORDER_RATIO, LR_HEIGHT_RATIO
 from resolute.methods.graph import Description, Routing
+from resolute.methods.maps import maps_by_role
 from resolute.methods.modes import evaluating
 from resolute.models.pooling import GeneralisedMean
 
 
 class TwoRoutes(nn.Module):
-    """Base of such methods: they add phases, losses, :meth:`describe_hr` and :meth:`describe_lr`.
+    """Base of such methods: they add phases, losses, and ``describe`` and ``maps`` of both roles.
 
     An image of unknown resolution is told by its native height, and takes both routes near the
     border [ours].
@@ -59,6 +60,31 @@ class TwoRoutes(nn.Module):
     def describe_lr(self, inputs: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Describe LR images of native sizes (N, 2) in the same way."""
         raise NotImplementedError
+
+    def maps_hr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give the maps (N, C, h, w), by name, that vectors of HR images are pooled from."""
+        raise NotImplementedError
+
+    def maps_lr(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Give those of LR images, by the same names."""
+        raise NotImplementedError
+
+    def feature_maps(self, images: Images) -> dict[str, Tensor]:
+        """Show what vectors are pooled from, see :mod:`resolute.methods.maps`.
+
+        Args:
+            images: N images on the device of the weights.
+
+        Returns:
+            Maps (N, C, h, w) by name.
+        """
+        with torch.no_grad(), evaluating(self):
+            return maps_by_role(
+                images,
+                border=self.height_reference / LR_HEIGHT_RATIO,
+                of_hr=lambda part: self.maps_hr(to_input(part, self._spec("hr"))),
+                of_lr=lambda part: self.maps_lr(to_input(part, self._spec("lr"))),
+            )
 
     def embed(self, images: Images) -> Embedding:
         """Describe images by one vector and one quality per stream.
@@ -113,15 +139,17 @@ class TwoRoutes(nn.Module):
         return self._scaled(vectors * shares[:, :, None]), quality * shares, norms * shares
 
     def _route(self, role: str, images: Images) -> Description:
-        sizes, spec = images.native_sizes, self.input_spec
-        if role == "lr":
-            spec = replace(spec, interpolation=self.enlargement)
-        inputs = to_input(images, spec)
+        sizes, inputs = images.native_sizes, to_input(images, self._spec(role))
         vectors, quality, norms = self._described(role, inputs, sizes)
         if self.config.flip:
             mirrored, _, others = self._described(role, inputs.flip(-1), sizes)
             vectors, norms = self._scaled((vectors + mirrored) / 2), (norms + others) / 2
         return vectors, quality, norms
+
+    def _spec(self, role: str) -> InputSpec:
+        """Say how pixels of one role become input."""
+        spec = self.input_spec
+        return spec if role == "hr" else replace(spec, interpolation=self.enlargement)
 
     def _described(self, role: str, inputs: Tensor, sizes: Tensor) -> Description:
         is_hr = role == "hr"

@@ -56,9 +56,17 @@ class DGD(nn.Module):
         Returns:
             fc7 after batch norm and before its ReLU, shape (N, D) [SING].
         """
-        features = self.blocks(self.stem(images))  # (N, 1536, H/16, W/16)
+        features = self.deep()(self.shallow()(images))  # (N, 1536, H/16, W/16)
         embeddings: Tensor = self.fc7(features.mean(dim=(2, 3)))
         return embeddings
+
+    def shallow(self) -> nn.Sequential:
+        """Return the stem: (N, 3, H, W) to (N, 32, H/2, W/2)."""
+        return self.stem
+
+    def deep(self) -> nn.Sequential:
+        """Return the blocks: (N, 32, H/2, W/2) to the map (N, 1536, H/16, W/16)."""
+        return self.blocks
 
 
 class DGDHead(nn.Sequential):

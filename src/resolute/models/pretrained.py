@@ -1,6 +1,7 @@
 """A backbone with its start weights: from a file, from ImageNet, or random."""
 
 import http.client
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,9 +13,18 @@ from resolute.models.config import BackboneName, ModelConfig
 from resolute.models.osnet import OSNet
 from resolute.models.pooling import GeneralisedMean
 from resolute.models.resnet import ResNet
-from resolute.models.weights import MatchReport, load_weights, match, read_state, rename
+from resolute.models.weights import (
+    STEMS,
+    MatchReport,
+    load_weights,
+    match,
+    read_state,
+    rename,
+    toolbox_of,
+)
 
 IMAGENET = "imagenet"
+EXPONENT = "avgpool.exponent"  # how the name of a generalised mean's parameter ends
 
 # The first published ImageNet weights, those of 2021 and before [assumed: the paper's date].
 IMAGENET_WEIGHTS = {
@@ -48,12 +58,14 @@ def start_backbone(config: ModelConfig) -> tuple[ResNet | OSNet, MatchReport | N
     )
     check_input_size(backbone, config.height, config.width)
     report = None
+    if config.pooling == "gem":
+        backbone.set_pooling(GeneralisedMean())
     if config.weights:
         is_imagenet = config.weights == IMAGENET
         path = imagenet_file(config.backbone) if is_imagenet else Path(config.weights)
-        report = load_weights(backbone, path, partial=config.partial_weights)
-    if config.pooling == "gem":
-        backbone.set_pooling(GeneralisedMean())  # after loading: weight files know no exponent
+        # Only files of ours know the exponent of a generalised mean.
+        optional = frozenset(name for name in backbone.state_dict() if name.endswith(EXPONENT))
+        report = load_weights(backbone, path, partial=config.partial_weights, optional=optional)
     return backbone, report
 
 
@@ -92,19 +104,21 @@ def imagenet_file(name: str) -> Path:
     return path
 
 
-def recognise(path: str | Path) -> BackboneName:
-    """Tell which backbone a weight file belongs to, by names and shapes.
+def recognise(path: str | Path) -> ModelConfig:
+    """Tell which model a weight file belongs to, by names and shapes.
 
     Args:
         path: weight file.
 
     Returns:
-        The backbone that the file fills completely; of several, the largest.
+        The backbone that the file fills completely, of several the largest, with the stem of the
+        toolbox that wrote the file, the pooling that it learnt, and the file as its weights.
 
     Raises:
         CheckpointError: if the file cannot be read or fills no backbone completely.
     """
-    state = rename(read_state(path), where=str(path))
+    content = read_state(path)
+    state = rename(content, where=str(path))
     reports: dict[BackboneName, MatchReport] = {}
     with torch.device("meta"):  # names and shapes only, no memory
         for name, build in BACKBONES.items():
@@ -115,7 +129,16 @@ def recognise(path: str | Path) -> BackboneName:
             f"{reports[best].summary()}: that is {best}, the nearest of {', '.join(BACKBONES)}: "
             "name the backbone with model.backbone"
         )
-    return best
+    found = ModelConfig(
+        backbone=best,
+        weights=str(path),
+        pooling="gem" if any(name.endswith(EXPONENT) for name in state) else "backbone",
+    )
+    toolbox = toolbox_of(content)
+    if best.startswith("resnet") and toolbox in STEMS:
+        setting, value = STEMS[toolbox]
+        found = replace(found, **{setting: value})
+    return found
 
 
 def _completeness(report: MatchReport) -> tuple[bool, int]:

@@ -24,6 +24,8 @@ class ResNet(nn.Module):
         uses_neck: True, a batch norm per space stands between v and the classifier
             [strong baseline].
         input_size: None, average pooling takes any size.
+        stem_relu: as given.
+        stem_pool_padding: as given.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ResNet(nn.Module):
         self.feature_channels: int = network.fc.in_features
         self.embedding_dim = self.feature_channels
         self.uses_neck = True
+        self.stem_relu, self.stem_pool_padding = stem_relu, stem_pool_padding
         self.input_size: tuple[int, int] | None = None
         self.conv1: nn.Module = network.conv1
         self.bn1: nn.Module = network.bn1

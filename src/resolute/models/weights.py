@@ -7,8 +7,8 @@ short allow-list below and no fallback.
 import pickle
 import re
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from resolute.core.errors import CheckpointError
+from resolute.models.resnet import ResNet
 
 # Training toolboxes store a score beside the weights (Torchreid's ``rank1``), a numpy scalar.
 _NUMPY_SCALAR = np.float64(0).__reduce__()[0]
@@ -29,14 +30,24 @@ ALLOWED_GLOBALS: list[Any] = [
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 ]
 
+# What a toolbox's ResNets have in another way than torchvision's, as settings of the model.
+STEMS: dict[str, tuple[str, Any]] = {
+    "FastReID": ("stem_pool_padding", 0),
+    "the strong baseline": ("stem_relu", False),
+}
+
 # The state is the file itself or stands under one of these keys.
 STATE_KEYS = ("state_dict", "model")  # Torchreid, FastReID
 
 # In front of a backbone's own names: DataParallel, FastReID, the strong baseline.
-_PREFIXES = ("module.", "backbone.", "base.", "model.")
-# Our runs: the parts of a two-stream network, of which the HR encoder stands for the shallow part,
-# or the stages of the one extractor of RAIN.
-_OURS = re.compile(r"^(?:.*\.)?(?:encoder_hr|encoder_id|pool|extractor\.stages\.\d+)\.(?=.)")
+_PREFIXES = ("module.", "backbone.", "base.", "model.", "network.")
+# Our runs: the parts of a two-stream network, of which the HR encoder stands for the shallow part;
+# the stages of RAIN's extractor, of CAD-Net's E (not of F, which reads restored images) and of the
+# stream of RIFE that reads images as they are.
+_OURS = re.compile(
+    r"^(?!encoder_restored\.)(?:.*\.)?"
+    r"(?:encoder_hr|encoder_id|pool|(?:extractor|encoder)\.stages\.\d+|streams\.0\.\d+)\.(?=.)"
+)
 
 # What torch and safetensors were seen to raise on damaged files, by fuzzing.
 _MALFORMED = (
@@ -64,6 +75,7 @@ class MatchReport:
         missing: tensors of the backbone that the file lacks.
         mismatched: tensors the file has in another shape or kind.
         unexpected: tensors of the file the backbone has no place for, such as classifiers.
+        remark: what else the reader of a log should know, empty if nothing.
     """
 
     path: str
@@ -71,6 +83,7 @@ class MatchReport:
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]
     unexpected: tuple[str, ...]
+    remark: str = ""
 
     def summary(self) -> str:
         """Return one line for log and terminal."""
@@ -83,7 +96,7 @@ class MatchReport:
         ):
             if names:
                 parts.append(f"{word}: {_shorten(names)}")
-        return "; ".join(parts)
+        return "; ".join([*parts, self.remark] if self.remark else parts)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -120,7 +133,13 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     )
 
 
-def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) -> MatchReport:
+def load_weights(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    partial: bool = False,
+    optional: frozenset[str] = frozenset(),
+) -> MatchReport:
     """Fill a backbone from a weight file by name and shape.
 
     Known prefixes are removed (``module.``, FastReID's ``backbone.``, our encoders'). Batch
@@ -130,6 +149,7 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         module: backbone to fill, in place.
         path: weight file, see :func:`read_state`.
         partial: accept a file that fills only a part; the rest keeps its values.
+        optional: tensors of the backbone that a file need not have.
 
     Returns:
         What matched.
@@ -138,8 +158,14 @@ def load_weights(module: nn.Module, path: str | Path, *, partial: bool = False) 
         CheckpointError: if the file cannot be read, nothing matches, a tensor holds values
             that are not finite, or, unless ``partial``, a tensor is missing or misshapen.
     """
-    state = rename(read_state(path), where=str(path))
+    content = read_state(path)
+    state = rename(content, where=str(path))
     report = match(module, state, where=str(path))
+    report = replace(
+        report,
+        missing=tuple(name for name in report.missing if name not in optional),
+        remark=_stem_remark(module, toolbox_of(content)),
+    )
     targets = module.state_dict()
     if not report.matched:
         raise CheckpointError(
@@ -183,6 +209,32 @@ def rename(state: Mapping[str, Tensor], *, where: str = "") -> dict[str, Tensor]
         if not _is_counter(short):
             renamed[short] = tensor
     return renamed
+
+
+def toolbox_of(names: Iterable[str]) -> str:
+    """Tell which toolbox wrote a file, where its ResNets differ from torchvision's.
+
+    Args:
+        names: of the tensors in the file.
+
+    Returns:
+        ``FastReID``, ``the strong baseline``, or nothing.
+    """
+    names = [name.removeprefix("module.") for name in names]
+    if "pixel_mean" in names and any(name.startswith("backbone.") for name in names):
+        return "FastReID"
+    return "the strong baseline" if any(name.startswith("base.") for name in names) else ""
+
+
+def _stem_remark(module: nn.Module, toolbox: str) -> str:
+    """Say which setting makes a ResNet the one that the file was trained in, if it is not."""
+    if toolbox not in STEMS or not isinstance(module, ResNet):
+        return ""
+    name, value = STEMS[toolbox]
+    if getattr(module, name) == value:
+        return ""
+    shown = str(value).lower()
+    return f"{toolbox} trains another stem: set model.{name} {shown} to run it as it was trained"
 
 
 def match(module: nn.Module, state: Mapping[str, Tensor], *, where: str = "") -> MatchReport:
