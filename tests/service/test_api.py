@@ -24,8 +24,9 @@ from service.serving import (
     small_model,
 )
 
-from resolute.core.distance import distance_matrix, fused_vectors
+from resolute.core.distance import distance_matrix
 from resolute.core.errors import GalleryError
+from resolute.inference.one_vector import one_vector
 from resolute.inference.pooling import pool
 from resolute.retrieval.gallery import Gallery
 from resolute.service.app import build_app
@@ -50,7 +51,7 @@ def test_embed_is_what_the_model_says(served, model):
     assert reply["fingerprint"] == model.fingerprint
     for i, image in enumerate(reply["images"]):
         np.testing.assert_allclose(image["streams"], expected.vectors[i], atol=1e-5)
-        np.testing.assert_allclose(image["fused"], fused_vectors(expected)[i], atol=1e-5)
+        np.testing.assert_allclose(image["fused"], one_vector(expected)[i], atol=1e-5)
         np.testing.assert_allclose(image["quality"], expected.quality[i], atol=1e-5)
         assert image["native_size"] == list(expected.native_sizes[i])
 

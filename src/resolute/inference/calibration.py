@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from resolute.core.errors import CheckpointError, ConfigError, ProtocolError
 from resolute.core.types import Embedding
 from resolute.inference.logistic import sigmoid
+from resolute.retrieval.types import VectorSpace
 
 Floats = NDArray[np.float64]
 
@@ -183,15 +184,15 @@ class Calibration:
             raise ConfigError(f"prior: expected a chance between 0 and 1, got {chance}")
         return sigmoid(self.curve(np.asarray(distance)) + math.log(chance / (1 - chance)))
 
-    def fits(self, embedding: Embedding) -> bool:
-        """Tell whether distances of these embeddings are those that were fitted.
+    def fits(self, compared: Embedding | VectorSpace) -> bool:
+        """Tell whether distances of such embeddings are those that were fitted.
 
         Args:
-            embedding: of the model that the calibration belongs to.
+            compared: of the model that the calibration belongs to.
         """
-        if (embedding.metric, embedding.fusion) != (self.metric, self.fusion):
+        if (compared.metric, compared.fusion) != (self.metric, self.fusion):
             return False
-        return self.fusion != "constant" or embedding.constant == self.constant
+        return self.fusion != "constant" or compared.constant == self.constant
 
     def write(self, path: Path) -> None:
         """Write it as JSON, atomically.

@@ -96,11 +96,9 @@ class Desk:
     @property
     def calibration(self) -> Calibration | None:
         """What the gallery's distances are worth; None where nobody fitted that."""
-        calibration, space = self.model.calibration, self.gallery.space
-        if calibration is None:
-            return None
-        fits = (calibration.metric, calibration.fusion) == (space.metric, space.fusion)
-        return calibration if fits else None
+        calibration = self.model.calibration
+        is_known = calibration is not None and calibration.fits(self.gallery.space)
+        return calibration if is_known else None
 
     async def decode(self, files: Sequence[bytes], resolution: str = "auto") -> list[Picture]:
         """Decode the images of a request, with its limits.

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from resolute.core.distance import fused_vectors
 from resolute.core.types import Embedding
 from resolute.inference.calibration import Calibration
 from resolute.inference.compare import Comparison, Side
+from resolute.inference.one_vector import one_vector
 from resolute.retrieval.types import Entry, Hit
 from resolute.service.schemas import (
     CompareReply,
@@ -47,7 +47,7 @@ def vector_replies(embedding: Embedding) -> list[VectorReply]:
     Args:
         embedding: of N images.
     """
-    fused = fused_vectors(embedding)
+    fused = one_vector(embedding)
     return [
         VectorReply(
             native_size=_size(embedding, i),

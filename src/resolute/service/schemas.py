@@ -31,7 +31,8 @@ class VectorReply:
         native_size: (height, width) in pixels, as it came.
         quality: trust per stream, S numbers; only their ratio means anything.
         reliability: fitted chance in 0..1; null where none was fitted.
-        fused: one vector for other indexes, S * D numbers.
+        fused: one vector of length 1 for other indexes, S * D numbers, or D where the fusion keeps
+            one stream.
         streams: the vector of each stream, S times D numbers.
     """
 
