@@ -1,11 +1,20 @@
 """The flags of `resolute evaluate` that add rows and tables, on anybody's embeddings."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from resolute.cli import main as cli
+from resolute.cli.evaluate import score_each
+from resolute.core.config import override, to_mapping
+from resolute.engine import score
+from resolute.engine.result import Result
+from resolute.recipes.catalogue import find_recipe
+
+KEPT = Path(__file__).parents[2] / "results/mlr-viper/osnet_gn_x0_5_msmt17-untrained-t0.json"
 
 
 def run(capsys, *words):
@@ -70,3 +79,61 @@ def test_mistakes_give_one_line(capsys, files, words, message):
     assert out == ""
     assert err.count("\n") == 1
     assert message in err
+
+
+# ---------------------------------------------------------------------- several runs
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Runs by folder: ``runs(a={...})`` makes a folder `a` with the settings given."""
+    kept, made = Result.read(KEPT), {}
+    monkeypatch.setattr(score, "evaluate", lambda folder, **more: made[folder])
+
+    def make(**folders):
+        for folder, changes in folders.items():
+            data = changes.pop("data.name", "mlr-viper")
+            config = override(find_recipe("ftwa", data), changes)
+            made[folder] = replace(
+                kept,
+                method="ftwa",
+                config=to_mapping(config),
+                data=f"{data}/trial{config.data.trial}/x2,3,4",
+            )
+        return score_each(list(made), {})
+
+    return make
+
+
+def test_runs_that_differ_in_trial_and_seed_are_one_row(runs):
+    scored = runs(a={}, b={"data.trial": 1, "train.threads": 2}, c={"train.seed": 1})
+    assert list(scored.rows) == ["ftwa"]
+    assert len(scored.rows["ftwa"]["protocol"]) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"data.name": "mlr-cuhk03-p1", "data.trial": 1}, {"method.margin": 0.5, "data.trial": 1}, {}],
+    ids=["another benchmark", "another recipe", "the same trial and seed"],
+)
+def test_what_is_no_further_trial_is_a_row_of_its_own(runs, other):
+    scored = runs(a={}, b=other)
+    assert list(scored.rows) == ["ftwa (a)", "ftwa (b)"]
+    assert [len(row["protocol"]) for row in scored.rows.values()] == [1, 1]
+
+
+def test_two_series_over_the_same_trials_stay_apart(runs):
+    twice = {f"{name}{trial}": {"data.trial": trial} for name in "ab" for trial in range(3)}
+    rows = runs(**twice).rows
+    assert {name: len(row["protocol"]) for name, row in rows.items()} == {
+        "ftwa (a0)": 3,
+        "ftwa (b0)": 3,
+    }
+
+
+def test_the_title_names_every_benchmark(runs):
+    scored = runs(a={}, b={"data.name": "mlr-cuhk03-p1"})
+    assert scored.title.splitlines()[:2] == [
+        "mlr-viper/trial0/x2,3,4",
+        "mlr-cuhk03-p1/trial0/x2,3,4",
+    ]

@@ -64,14 +64,21 @@ def test_a_failing_cell_gives_exit_code_2(capsys, small, monkeypatch):
     assert "0 of 1 cells finished" in err
 
 
-def test_ctrl_c_says_how_to_go_on(capsys, small, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the same command goes on from here"),
+        (["--again"], "without --again the same command finishes this cell"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(capsys, small, monkeypatch, words, message):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(filling, "train", interrupted)
-    code, _, err = run(capsys, "table2", "--rows", "baseline", *small)
+    code, _, err = run(capsys, "table2", "--rows", "baseline", *small, *words)
     assert code == 130
-    assert "the same command goes on from here" in err
+    assert message in err
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine.small import small_config
+from methods.builders import small_method
 
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Stream, Streams
 from resolute.core.types import Embedding, Labels, Resolution
 from resolute.data.benchmark import open_split
+from resolute.engine import measure as measuring
 from resolute.engine.constant import (
     best_constant,
     best_of_each,
@@ -94,16 +96,36 @@ def test_the_choice_sees_training_identities_alone_as_many_as_are_tested(tmp_pat
     split = open_split(small_config(cache=tmp_path).data)
     few = replace(split, query=tuple(r for r in split.query if r.pid in {split.query[0].pid}))
     for given, number in ((split, 12), (few, 1)):
-        chosen = choosing_split(given, is_held_out=False, streams=Streams(0))
+        chosen = choosing_split(given, streams=Streams(0))
         pids = {r.pid for r in (*chosen.query, *chosen.gallery)}
         assert len(pids) == number
         assert pids <= {r.pid for r in split.train}
         assert {r.resolution for r in chosen.query} == {Resolution.LR}
         assert {r.resolution for r in chosen.gallery} == {Resolution.HR}
-        assert chosen == choosing_split(given, is_held_out=False, streams=Streams(0))
-    assert choosing_split(split, is_held_out=True, streams=Streams(0)) is split
+        assert chosen == choosing_split(given, streams=Streams(0))
     with pytest.raises(ConfigError, match="no training identity has both"):
-        choosing_split(replace(split, train=()), is_held_out=False, streams=Streams(0))
+        choosing_split(replace(split, train=()), streams=Streams(0))
+
+
+def test_the_choice_never_sees_people_it_is_scored_on(tmp_path, monkeypatch):
+    config = small_config(cache=tmp_path, data__validation=4)
+    split = open_split(config.data)
+    looked_at = set()
+
+    def watched(query, gallery, **more):
+        looked_at.update(query[1].pids.tolist(), gallery[1].pids.tolist())
+        return best_constant(query, gallery, **more)
+
+    monkeypatch.setattr(measuring, "best_constant", watched)
+    bench = measuring._Bench(small_method("ftwa").eval(), config, "cpu")
+    report, found = bench.constant(
+        split, bench.embedded(split.query), bench.embedded(split.gallery)
+    )
+    scored = {pid for pid, _ in report.per_identity}
+    assert scored == {r.pid for r in split.query}
+    assert len(looked_at) == found["count"] == 4
+    assert looked_at <= {r.pid for r in split.train}
+    assert found["identities"] == "training"
 
 
 def test_the_histogram_counts_every_pair():

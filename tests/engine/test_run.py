@@ -1,6 +1,7 @@
 """From settings to files to scores, and everything that stands between a run and its number."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -89,16 +90,27 @@ def test_other_records_than_trained_on_are_refused(trained, tmp_path):
         evaluate(copy)
 
 
-def test_a_folder_with_a_run_is_not_overwritten(trained):
+@pytest.mark.parametrize(
+    ("resume", "lost", "error", "message"),
+    [
+        ("no", "", ConfigError, "checkpoint.safetensors: holds a run"),
+        ("no", "checkpoint.safetensors", ConfigError, "model.safetensors: holds a run"),
+        ("exact", "", CheckpointError, "written by another run"),
+        ("exact", "checkpoint.safetensors", CheckpointError, "checkpoint.safetensors"),
+    ],
+)
+def test_a_training_that_is_refused_leaves_the_run_alone(
+    trained, tmp_path, resume, lost, error, message
+):
     folder, config = trained
-    with pytest.raises(ConfigError, match="holds a run"):
-        train(config, folder)
-
-
-def test_resume_with_other_settings_is_refused(trained):
-    folder, config = trained
-    with pytest.raises(CheckpointError, match="written by another run"):
-        train(override(config, {"method.margin": 0.5}), folder, resume="exact")
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    if lost:
+        (run / lost).unlink()
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(error, match=message):
+        train(override(config, {"method.margin": 0.5}), run, resume=resume)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_missing_settings_and_models_are_named(tmp_path):

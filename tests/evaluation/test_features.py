@@ -129,6 +129,22 @@ def test_other_files_are_refused(tmp_path):
         load_features(single)
 
 
+def test_every_damaged_byte_is_refused_or_harmless(tmp_path):
+    np.savez_compressed(tmp_path / "whole.npz", **PLAIN)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    damaged = tmp_path / "damaged.npz"
+    refused = 0
+    for position in range(0, len(whole), 2):
+        data = bytearray(whole)
+        data[position] ^= 0x55
+        damaged.write_bytes(data)
+        try:
+            load_features(damaged)
+        except DatasetError:
+            refused += 1
+    assert refused > len(whole) / 4
+
+
 def layumi(**changes):
     arrays = {
         "gallery_f": PLAIN["vectors"],
@@ -170,9 +186,10 @@ def test_broken_layumi_files(tmp_path):
     path = tmp_path / "pytorch_result.mat"
     with pytest.raises(DatasetError, match="no such file"):
         load_layumi(path)
-    path.write_bytes(b"not a matrix" * 50)
-    with pytest.raises(DatasetError, match="not readable as MATLAB 5"):
-        load_layumi(path)
+    for content in (b"", b"not a matrix" * 50):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError, match="not readable as MATLAB 5"):
+            load_layumi(path)
     io.savemat(path, layumi(query_cam=None, query_label=None))
     with pytest.raises(DatasetError, match="query_label, query_cam missing, got gallery_f"):
         load_layumi(path)

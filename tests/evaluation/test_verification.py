@@ -5,7 +5,7 @@ import pytest
 from evaluation.literal import allowed, draw_distances, draw_labels
 
 from resolute.core.distance import distance_matrix
-from resolute.core.errors import ConfigError, ProtocolError
+from resolute.core.errors import ConfigError, ProtocolError, ShapeError
 from resolute.core.types import Embedding, Labels
 from resolute.evaluation.candidates import CAMERA_RULES
 from resolute.evaluation.protocol import PROTOCOLS, Protocol
@@ -125,6 +125,13 @@ def test_survives_json():
     assert Verification.from_mapping(got.to_mapping()) == got
     with pytest.raises(ProtocolError, match="not a verification of this version"):
         Verification.from_mapping({"points": []})
+
+
+def test_distances_of_other_images_are_refused():
+    distances, query, gallery = random_case(1)
+    for wrong in (distances[:4], np.tile(distances, (2, 1)), distances[:, :7], distances[0]):
+        with pytest.raises(ShapeError, match="expected 15 queries and 40 gallery images, got"):
+            verify(MARKET, wrong, query, gallery)
 
 
 def test_mistakes_are_refused():

@@ -55,11 +55,16 @@ def test_distances_that_say_nothing_are_refused():
 def test_thresholds_by_definition():
     rng = np.random.default_rng(3)
     distances, is_same, _ = pairs(rng, num_different=5000)
-    found = fit_thresholds(distances, is_same)
+    distances = distances.astype(np.float32)
+    distances[~is_same] = distances[~is_same].round(3)  # ties
+    parts = np.array_split(distances[~is_same], 7)
+    found = fit_thresholds(distances[is_same], lambda: parts)
     assert [t.false_match_rate for t in found] == [1e-1, 1e-2, 1e-3]  # 1e-4 of 5000 is no pair
     for t in found:
+        count = round(5000 * t.false_match_rate)
+        assert t.distance == np.sort(distances[~is_same])[count]
         below = (distances < t.distance) & ~is_same
-        assert below.sum() == t.num_negatives == round(5000 * t.false_match_rate)
+        assert below.sum() == t.num_negatives <= count
         assert t.match_rate == pytest.approx((distances[is_same] < t.distance).mean())
 
 
@@ -164,7 +169,7 @@ def test_probability_moves_with_the_prior_and_survives_the_file(tmp_path):
     calibration = Calibration(
         data="somewhere", fingerprint="f", metric="sqeuclidean", fusion="weighted", prior=0.5,
         curve=curve, num_same=400, num_different=6000, heights=(16.0, 60.0, 199.0), log_loss=loss,
-        log_loss_other=other, thresholds=fit_thresholds(distances, is_same),
+        log_loss_other=other, thresholds=(),
         reliability=fit_reliability(embedding, rng.random(800) < 0.5, num_gallery=9),
     )  # fmt: skip
     calibration.write(tmp_path / "calibration.json")

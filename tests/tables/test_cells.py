@@ -81,6 +81,17 @@ def test_only_matching_tells_ftwa_const_from_ftwa():
     }
 
 
+def test_further_scores_need_no_training_of_their_own():
+    asked = {"model.weights": START, "method.margin": "0.5"}
+    for changes in ({}, asked):
+        plain = plan("table2", "mlr-viper", changes=changes)
+        scored = plan("table2", "mlr-viper", changes={**changes, "evaluation.rerank": "true"})
+        assert [c.run_name for c in scored] == [c.run_name for c in plain]
+        assert not {c.name for c in scored} & {c.name for c in plain}
+        own = [cell for cell in plain if not cell.is_derived]
+        assert [c.run_name for c in own] == [c.name for c in own]
+
+
 def test_an_evaluator_asked_for_by_hand_is_trained_as_it_is():
     (cell,) = plan(
         "table2", "mlr-viper", rows=["ftwa-const"], changes={"method.evaluator": "constant"}
@@ -99,6 +110,21 @@ def test_the_command_names_no_folder_of_this_machine():
     assert cell.command == (
         "resolute table table2 --data mlr-viper --rows ftwa --trials 3 --seeds 0 "
         "--data.root ROOT --model.weights osnet_gn_x0_5_msmt17.safetensors"
+    )
+
+
+def test_the_command_names_further_files_without_their_folders():
+    changes = {
+        "data.also_train": ["mlr-cuhk01=/home/a", "mlr-caviar=/home/b"],
+        "method.perceptual_weights": "/home/me/vgg19.pth",
+        "method.weight_pixel": "2",
+        "model.partial_weights": "true",
+    }
+    (cell,) = plan("table1", "mlr-viper", rows=["csr-gan"], changes=changes)
+    assert cell.command.endswith(
+        "--data.also_train mlr-cuhk01=ROOT,mlr-caviar=ROOT "
+        "--method.perceptual_weights vgg19.pth --method.weight_pixel 2 "
+        "--model.partial_weights true"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -187,6 +188,54 @@ def test_an_interrupted_cell_goes_on_and_ends_with_the_same_scores(filled, tmp_p
     result = fill(cells[:1], places)[0].result
     assert result.training["resumed"]
     assert result.scores == standings[0].result.scores
+    rescored = fill(cells[:1], places, rescore=True)[0].result
+    assert rescored.training == result.training
+
+
+def test_running_anew_goes_on_where_it_was_interrupted(filled, copy, monkeypatch):
+    _, full, _ = filled
+    cells, places = copy
+    cells = cells[:2]
+    shutil.copytree(full.runs, places.runs)
+    real, trained = filling.train, []
+
+    def interrupted(config, folder, **more):
+        if trained:
+            real(replace(config, train=replace(config.train, max_steps=2)), folder, **more)
+            (folder / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+        trained.append(real(config, folder, **more))
+
+    monkeypatch.setattr(filling, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(cells, places, again=True)
+    states = [s.state for s in stand(cells, places, Splits())]
+    assert states == [State.DONE, State.INTERRUPTED]
+    first = places.result(cells[0]).read_bytes()
+    monkeypatch.setattr(filling, "train", real)
+    standings = fill(cells, places)
+    assert [s.state for s in standings] == [State.DONE] * 2
+    assert standings[1].result.training["resumed"]
+    assert places.result(cells[0]).read_bytes() == first
+
+
+def test_cells_are_scored_on_the_device_and_threads_of_the_call(filled, tmp_path, monkeypatch):
+    _, full, _ = filled
+    asked = {"train.threads": 2, "train.device": "cpu"}
+    (cell,) = small_plan(full.runs.parent / "cache", rows=["baseline-twins"], **asked)
+    seen = []
+    for name in ("evaluate", "measure"):
+        real = getattr(filling, name)
+        monkeypatch.setattr(
+            filling,
+            name,
+            lambda folder, overrides, real=real: (
+                seen.append(overrides) or real(folder, overrides=overrides)
+            ),
+        )
+    fill([cell], Places(results=tmp_path, runs=full.runs), rescore=True)
+    assert len(seen) == 2
+    assert all(asked.items() <= overrides.items() for overrides in seen)
 
 
 def test_a_cell_that_fails_stops_no_other(filled, tmp_path, monkeypatch, caplog):
@@ -261,6 +310,7 @@ def test_an_anchor_is_scored_as_it_comes(tmp_path):
         "data.cache": str(tmp_path / "cache"),
         "evaluation.unseen_rates": "",
         "train.epochs": 3,
+        "train.threads": 1,
     }
     cells = plan("table2", "synthetic", rows=["none"], anchors=[weights], changes=changes)
     places = Places(results=tmp_path / "results", runs=tmp_path / "runs")
@@ -270,7 +320,9 @@ def test_an_anchor_is_scored_as_it_comes(tmp_path):
     assert not standing.result.is_trained
     assert not places.run(cells[0]).exists()
     assert stand(cells, places, Splits())[0].state is State.DONE
+    assert cells[0].config.train.threads == 1
     assert "--anchors net.safetensors" in standing.result.command
+    assert "train." not in standing.result.command
     assert grids([standing.result])[0].rows[0][:2] == ("embedding as it is, untrained", "net")
 
 

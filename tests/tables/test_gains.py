@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from resolute.core.config import to_mapping
+from resolute.core.errors import ProtocolError
 from resolute.recipes.catalogue import find_recipe
 from resolute.tables.gains import CONTROLS, gains
 from resolute.tables.layout import Grid, markdown
@@ -52,6 +53,26 @@ def test_gains_are_differences_of_the_cells_both_have(kept):
     # The controls' gap: 1 - 0.5 and 1 - 0.25.
     assert gain.gap.mean == pytest.approx((0.5 + 0.75) / 2)
     assert gain.share_of_gap == pytest.approx(0.375 / ((0.5 + 0.75) / 2))
+
+
+def test_nothing_is_gained_by_another_protocol(kept):
+    results = [cell(kept, row, 0, [0.0, 1.0]) for row in ("baseline-twins", "ftwa")]
+    scores = results[1].scores
+    others = {name: replace(report, protocol="all-shot") for name, report in scores.items()}
+    for score in ("protocol", "hr"):
+        with pytest.raises(ProtocolError, match=r"not of the same protocol: .* and all-shot"):
+            gains([results[0], replace(results[1], scores=others)], score=score)
+
+
+def test_a_cell_counts_once_whatever_else_it_was_scored_by(kept):
+    first, second = cell(kept, "ftwa", 0, [1.0, 0.0]), cell(kept, "ftwa", 1, [1.0, 1.0])
+    again = cell(kept, "ftwa", 0, [1.0, 0.0], evaluation__rerank=True)
+    again = replace(again, scores={**again.scores, "rerank": second.scores["protocol"]})
+    for results in ([first, again, second], [again, first, second]):
+        assert grids(results) == grids([first, second])
+    other = cell(kept, "ftwa", 0, [0.0, 0.0], evaluation__rerank=True)
+    with pytest.raises(ProtocolError, match="two results of trial 0, seed 0 have other scores"):
+        grids([first, other, second])
 
 
 def test_seeds_are_averaged_within_their_half(kept):

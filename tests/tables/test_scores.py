@@ -97,6 +97,18 @@ def test_theirs_stand_beside_ours_and_are_marked(anchor):
     assert note in page
 
 
+def test_an_untrained_network_is_not_the_papers_baseline(anchor):
+    data = "mlr-cuhk03-classic-labeled"
+    trained = cell(anchor, "baseline", data=data)
+    untrained = replace(anchor, config=trained.config)
+    assert untrained.method == "baseline"
+    theirs = columns(grids([untrained, trained])[0], "paper's Rank-1", "paper's Rank-5")
+    assert theirs == {
+        "embedding as it is, untrained": ("–", "–"),
+        "`baseline`": ("46.3", "77.2"),
+    }
+
+
 def test_no_published_figures_no_columns(anchor):
     for results in ([cell(anchor, "baseline-twins")], [cell(anchor, "ftwa", data="mlr-cuhk01")]):
         scores = grids(results)[0]

@@ -73,6 +73,12 @@ def test_it_says_what_they_differ_in(kept):
         "They differ in: trained in bf16 (other: float32); loader.twin_range 1.0,8.0 (other: none)."
     )
     assert versus_grid([(usual, usual)]).notes[0] == "They differ in: no setting."
+    # Which scores there are is no news, how they came to be is.
+    rows = cell(kept, "baseline-twins", 0, [1.0, 0.0], evaluation__rerank=True)
+    assert versus_grid([(usual, rows)]).notes[0] == "They differ in: no setting."
+    near = cell(kept, "baseline-twins", 0, [1.0, 0.0], evaluation__rerank_k1=30)
+    said = versus_grid([(usual, near)]).notes[0]
+    assert said == "They differ in: evaluation.rerank_k1 30 (other: 20)."
     # Settings of another method are no news, the method is.
     said = versus_grid([(usual, cell(kept, "rain", 0, [1.0, 0.0]))]).notes[0]
     assert said.startswith("They differ in: method rain (other: baseline-twins)")
@@ -92,6 +98,9 @@ def test_what_does_not_pair_is_named(kept):
         versus_grid([(a, a)], ["flip"])
     with pytest.raises(ProtocolError):
         versus_grid([(a, cell(kept, "baseline", 0, [1.0], people=[5]))])
+    wider = {name: replace(report, protocol="all-shot") for name, report in a.scores.items()}
+    with pytest.raises(ProtocolError, match="not of the same protocol"):
+        versus_grid(paired({"x": a}, {"y": replace(a, scores=wider)}))
 
 
 def test_the_command_reads_files_and_run_folders(kept, tmp_path, capsys):

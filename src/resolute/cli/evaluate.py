@@ -2,10 +2,11 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resolute.cli.overrides import parse, take_settings
 from resolute.cli.scores import heights_table, print_table, scores_table, verification_table
@@ -15,6 +16,9 @@ from resolute.engine.config import EvaluationConfig
 from resolute.evaluation.protocol import PROTOCOLS, Protocol, find_protocol
 from resolute.evaluation.report import Report
 from resolute.evaluation.verification import Verification
+
+if TYPE_CHECKING:
+    from resolute.engine.result import Result
 
 Rows = dict[str, dict[str, list[Report]]]
 
@@ -28,7 +32,7 @@ class Scored:
     """What is printed.
 
     Attributes:
-        rows: reports by method and name of the score, one per trial.
+        rows: reports by row and name of the score, one per trial; a row is called by its method.
         title: names benchmark and protocol.
         verification: verifications by the same names.
     """
@@ -82,7 +86,8 @@ def _describe(parser: argparse.ArgumentParser) -> None:
         "       resolute evaluate --features QUERY.npz GALLERY.npz [--protocol NAME]"
     )
     parser.epilog = (
-        "Several runs of one method are several trials: their mean and deviation are printed.\n"
+        "Runs that differ in trial and seed alone are one row: their mean and deviation are\n"
+        "printed. Others are rows of their own, with the folder of their first run in brackets.\n"
         "Settings change what is scored: --method.fusion mean, --data.root ROOT, --data.trial 3,\n"
         "--evaluation.unseen_rates 8,16, --evaluation.rerank_k1 30. A result with other settings\n"
         "or rows is printed, not kept; a recipe with evaluation.rerank true keeps it.\n"
@@ -133,25 +138,62 @@ def score_each(
         precision: of exported files.
 
     Returns:
-        Scores by method; several runs of one method are its trials.
+        Scores by row; runs that differ in trial and seed alone are the trials of one row.
     """
     from resolute.engine.memory import keep_freed_memory
     from resolute.engine.score import evaluate
 
     keep_freed_memory()
+    results = [
+        evaluate(folder, overrides=overrides, runtime=runtime, precision=precision)
+        for folder in runs
+    ]
     rows: Rows = {}
     verification: dict[str, dict[str, list[Verification]]] = {}
-    titles: dict[str, None] = {}
-    for folder in runs:
-        result = evaluate(folder, overrides=overrides, runtime=runtime, precision=precision)
-        titles[result.data] = None
+    for row, result in zip(_rows_of(runs, results), results, strict=True):
         for name, report in result.scores.items():
-            rows.setdefault(result.method, {}).setdefault(name, []).append(report)
+            rows.setdefault(row, {}).setdefault(name, []).append(report)
         for name, pairs in result.verification.items():
-            verification.setdefault(result.method, {}).setdefault(name, []).append(pairs)
-    first = next(iter(rows.values()))["protocol"][0]
-    title = "\n".join([*titles, f"protocol {first.protocol}, in percent"])
+            verification.setdefault(row, {}).setdefault(name, []).append(pairs)
+    sets = dict.fromkeys(result.data for result in results)
+    protocols = dict.fromkeys(result.scores["protocol"].protocol for result in results)
+    title = "\n".join([*sets, f"protocol {', '.join(protocols)}, in percent"])
     return Scored(rows, title, verification)
+
+
+def _rows_of(runs: Sequence[str], results: Sequence["Result"]) -> list[str]:
+    """Name the row of each run: its method and, where that says too little, the row's first run.
+
+    Results of one method, benchmark and set of settings are the trials of one row; the second of
+    one trial and seed begins another.
+    """
+    from resolute.tables.gains import place
+    from resolute.tables.rows import benchmark_of
+
+    taken: Counter[Any] = Counter()
+    first: dict[Any, str] = {}  # run by row
+    keys = []
+    for run, result in zip(runs, results, strict=True):
+        kind = (result.method, benchmark_of(result), _settings(result))
+        cell = (kind, place(result))
+        key = (*kind, taken[cell])
+        taken[cell] += 1
+        first.setdefault(key, run)
+        keys.append(key)
+    num_rows = Counter(method for method, *_ in first)
+    is_mixed = len({benchmark for _, benchmark, *_ in first}) > 1
+    return [
+        f"{key[0]} ({first[key]})" if is_mixed or num_rows[key[0]] > 1 else key[0] for key in keys
+    ]
+
+
+def _settings(result: "Result") -> str:
+    """Word what the trials of one row have in common."""
+    from resolute.tables.settings import FREE, leaves
+
+    apart = (*FREE, "data.trial", "train.seed")
+    shared = {path: value for path, value in leaves(result.config).items() if path not in apart}
+    return f"{shared} {result.start['sha256']}"
 
 
 def score_runs(runs: Sequence[str], overrides: Mapping[str, Any]) -> tuple[Rows, str]:

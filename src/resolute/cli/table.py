@@ -63,7 +63,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--out", type=Path, default=Path("results"), help="folder of result files (results)")
     add("--runs", type=Path, default=Path("runs"), help="folder of run folders (runs)")
     add("--dry-run", action="store_true", help="list cells, their state and the minutes expected")
-    add("--again", action="store_true", help="run every cell anew, finished or not")
+    add(
+        "--again", action="store_true",
+        help="run every cell anew, finished or not; to go on after Ctrl-C, leave it out",
+    )  # fmt: skip
     add("--rescore", action="store_true", help="score finished cells anew from their kept models")
     add("--keep-checkpoints", action="store_true", help="keep what finished runs could go on from")
     add("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
@@ -143,7 +146,12 @@ def _fill(cells: Sequence["Cell"], places: "Places", options: argparse.Namespace
             progress=lambda: None if options.quiet else make_progress(Console(stderr=True)),
         )
     except KeyboardInterrupt:
-        print("resolute: interrupted; the same command goes on from here", file=sys.stderr)
+        how = (
+            "without --again the same command finishes this cell; those behind it are as before"
+            if options.again
+            else "the same command goes on from here"
+        )
+        print(f"resolute: interrupted; {how}", file=sys.stderr)
         return 130
     done = [s.result for s in standings if s.state is State.DONE and s.result is not None]
     for name in dict.fromkeys(benchmark_of(result) for result in done):

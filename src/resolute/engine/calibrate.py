@@ -4,7 +4,8 @@ Letters: Q queries, G gallery, N pairs.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ from resolute.inference.model import Model
 _MORE_RATES = (1.0, 8.0)
 # Pairs of two people that the curve is fitted on; thresholds count all of them [ours].
 _MOST_PAIRS = 1_000_000
+_CHUNK_BYTES = 2**24  # of distances at a time
 _PLACES = {"data.root", "data.cache"}
+_COMPUTED_ON = ("train.device", "train.threads")
 
 
 def calibrate(
@@ -53,7 +56,7 @@ def calibrate(
         folder: run folder.
         overrides: settings to change by dotted path; ``data.name`` names another data set, whose
             test identities are taken, or with ``data.validation`` so many of its training
-            identities.
+            identities. Besides these only ``train.device`` and ``train.threads`` can change.
         prior: stated chance of one person before looking, between 0 and 1.
 
     Returns:
@@ -61,7 +64,7 @@ def calibrate(
 
     Raises:
         ConfigError: if the people would be those the run was trained or is tested on, or a
-            setting is unknown.
+            setting is unknown or of the model.
         DatasetError: if images are missing or broken.
         CheckpointError: if there is no model, or the calibration cannot be written.
         ProtocolError: if nothing can be fitted.
@@ -69,17 +72,24 @@ def calibrate(
     run_dir = Path(folder).expanduser()
     if not 0 < prior < 1:
         raise ConfigError(f"prior: expected a chance between 0 and 1, got {prior}")
+    changes = dict(overrides or {})
+    for path in changes:
+        if not path.startswith("data.") and path not in _COMPUTED_ON:
+            raise ConfigError(
+                f"--{path}: a run is calibrated as it is; only --data.NAME and "
+                f"{' and '.join(f'--{p}' for p in _COMPUTED_ON)} can change"
+            )
     config = read_config(run_dir)
     model = load(run_dir, with_calibration=False)
     is_trained = bool(model.metadata["split"])
-    data = unseen_people(config, dict(overrides or {}), is_trained=is_trained)
+    data = unseen_people(config, changes, is_trained=is_trained)
     split = open_split(data)
     is_own = is_trained and _is_own(data, config.data)
     if is_own and split.digest() != model.metadata["split_digest"]:
         raise ConfigError(
             f"the records of {split.name} are not those the run was trained on: check data.root"
         )
-    train = override(config, _rest(overrides or {})).train
+    train = override(config, {p: v for p, v in changes.items() if p in _COMPUTED_ON}).train
     device = resolve_device(train.device, World())
     with torch_settings(threads=train.threads, device=device):
         model.method.to(device)
@@ -169,12 +179,10 @@ def _gather(model: Model, split: Split, data: DataConfig, batch_size: int, devic
 
 
 def _fit(model: Model, samples: _Samples, prior: float) -> Calibration:
-    distances, is_same, groups, is_first, has_match = _pairs(samples)
-    if not is_same.any() or is_same.all():
+    pairs = _pairs(samples)
+    if not pairs.is_same.any() or not pairs.num_different:
         raise ProtocolError(f"{samples.data}: expected pairs of one person and of two")
-    stride = max(1, int((~is_same).sum()) // _MOST_PAIRS)
-    kept = is_same | (np.cumsum(~is_same) % stride == 0)
-    curve, loss, other = fit_curve(distances[kept], is_same[kept], groups[kept])
+    curve, loss, other = fit_curve(pairs.distances, pairs.is_same, pairs.groups)
     heights = np.concatenate([samples.query_labels.heights, samples.gallery_labels.heights])
     low, middle, high = np.quantile(heights, [0, 0.5, 1]).tolist()
     return Calibration(
@@ -182,46 +190,84 @@ def _fit(model: Model, samples: _Samples, prior: float) -> Calibration:
         fingerprint=model.fingerprint,
         metric=samples.query.metric,
         fusion=samples.query.fusion,
+        constant=samples.query.constant,
         prior=prior,
         curve=curve,
-        num_same=int(is_same.sum()),
-        num_different=int((~is_same).sum()),
+        num_same=int(pairs.is_same.sum()),
+        num_different=pairs.num_different,
         heights=(low, middle, high),
         log_loss=loss,
         log_loss_other=other,
-        thresholds=fit_thresholds(distances, is_same),
+        thresholds=fit_thresholds(
+            pairs.distances[pairs.is_same],
+            lambda: (row[is_different] for _, row, _, is_different in _each(samples)),
+        ),
         reliability=fit_reliability(
-            samples.query.take(np.flatnonzero(has_match)),
-            is_first[has_match],
+            samples.query.take(np.flatnonzero(pairs.has_match)),
+            pairs.is_first[pairs.has_match],
             num_gallery=len(samples.gallery),
         ),
     )
 
 
-def _pairs(samples: _Samples) -> tuple[NDArray[Any], ...]:
-    """Pair every query with the gallery; a person's images of one camera are no pair."""
-    asked, offered = samples.query_labels, samples.gallery_labels
-    distances, sames, groups = [], [], []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairs:
+    """What a fit looks at: the pairs of one person, and every so many-th of two.
+
+    Attributes:
+        distances: of these N pairs, shape (N,).
+        is_same: whether they show one person, shape (N,).
+        groups: person of their query, shape (N,).
+        num_different: all pairs of two people.
+        is_first: whether a match of the query stands first, shape (Q,).
+        has_match: whether the query has one, shape (Q,).
+    """
+
+    distances: NDArray[np.float64]
+    is_same: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    num_different: int
+    is_first: NDArray[np.bool_]
+    has_match: NDArray[np.bool_]
+
+
+def _pairs(samples: _Samples) -> _Pairs:
+    asked, offered = samples.query_labels.pids, samples.gallery_labels.pids
+    num_images = Counter(offered[offered > 0].tolist())
+    num_different = len(asked) * len(offered) - sum(num_images[pid] for pid in asked.tolist())
+    stride = max(1, num_different // _MOST_PAIRS)
+    distances, sames = [], []
     is_first = np.zeros(len(asked), dtype=np.bool_)
     has_match = np.zeros(len(asked), dtype=np.bool_)
-    for rows, block in distance_rows(samples.query, samples.gallery):
-        pids, camids = asked.pids[rows, None], asked.camids[rows, None]
-        is_person = (pids == offered.pids) & (pids > 0)
-        is_pair = ~(is_person & (camids == offered.camids))
-        is_same = is_person & is_pair
-        has_match[rows] = is_same.any(axis=1)
-        nearest = np.where(is_pair, block, np.inf).argmin(axis=1)
-        is_first[rows] = is_same[np.arange(len(block)), nearest]
-        distances.append(block[is_pair])
-        sames.append(is_same[is_pair])
-        groups.append(np.broadcast_to(pids, is_pair.shape)[is_pair])
-    return (
-        np.concatenate(distances).astype(np.float64),
-        np.concatenate(sames),
-        np.concatenate(groups),
-        is_first,
-        has_match,
+    seen = 0
+    for position, row, is_same, is_different in _each(samples):
+        numbers = seen + np.cumsum(is_different)
+        kept = is_same | (is_different & (numbers % stride == 0))
+        distances.append(row[kept])
+        sames.append(is_same[kept])
+        seen = int(numbers[-1])
+        has_match[position] = is_same.any()
+        is_first[position] = is_same[np.where(is_same | is_different, row, np.inf).argmin()]
+    return _Pairs(
+        distances=np.concatenate(distances).astype(np.float64),
+        is_same=np.concatenate(sames),
+        groups=np.repeat(asked, [len(row) for row in distances]),
+        num_different=num_different,
+        is_first=is_first,
+        has_match=has_match,
     )
+
+
+def _each(
+    samples: _Samples,
+) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Pair each query with the gallery; a person's images of one camera are no pair."""
+    asked, offered = samples.query_labels, samples.gallery_labels
+    for rows, block in distance_rows(samples.query, samples.gallery, chunk_bytes=_CHUNK_BYTES):
+        for position, row in zip(range(rows.start, rows.stop), block, strict=True):
+            is_person = (offered.pids == asked.pids[position]) & (offered.pids > 0)
+            is_same = is_person & (offered.camids != asked.camids[position])
+            yield position, row, is_same, ~is_person
 
 
 def _is_own(data: DataConfig, own: DataConfig) -> bool:
@@ -234,7 +280,3 @@ def _is_own(data: DataConfig, own: DataConfig) -> bool:
 def _family(name: str) -> str:
     # All forms of one data set show the same people.
     return name.partition("=")[0].removeprefix(MLR).partition("-")[0]
-
-
-def _rest(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: value for path, value in changes.items() if not path.startswith("data.")}

@@ -118,13 +118,11 @@ def _by_share(
         yield share, report
 
 
-def choosing_split(split: Split, *, is_held_out: bool, streams: Streams) -> Split:
-    """Return the identities a share is chosen on: training identities, or those held out.
+def choosing_split(split: Split, *, streams: Streams) -> Split:
+    """Return the identities a share is chosen on: training identities, none that is scored.
 
     Args:
         split: as the run was trained on.
-        is_held_out: whether query and gallery are training identities that were held out; they
-            are taken as they are then.
         streams: source of the draw where there are more training identities than test identities.
 
     Returns:
@@ -134,8 +132,6 @@ def choosing_split(split: Split, *, is_held_out: bool, streams: Streams) -> Spli
     Raises:
         ConfigError: if no training identity has both.
     """
-    if is_held_out:
-        return split
     seen: dict[int, set[Resolution]] = {}
     for record in split.train:
         seen.setdefault(record.pid, set()).add(record.resolution)

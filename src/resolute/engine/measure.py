@@ -130,12 +130,8 @@ class _Bench:
             "streams": Streams(data.seed),
             "trial": data.trial,
         }
-        is_held_out = data.validation > 0
-        chosen_on = choosing_split(split, is_held_out=is_held_out, streams=Streams(data.seed))
-        if is_held_out:
-            sides = query, gallery
-        else:
-            sides = self.embedded(chosen_on.query), self.embedded(chosen_on.gallery)
+        chosen_on = choosing_split(split, streams=Streams(data.seed))
+        sides = self.embedded(chosen_on.query), self.embedded(chosen_on.gallery)
         protocol = scored.pop("protocol")
         # Any number may stand for a training identity; there are no distractors among them.
         choosing = replace(protocol, distractors="none")
@@ -145,7 +141,7 @@ class _Bench:
         return report, {
             **asdict(choice),
             "best_of_each": best_of_each(query, gallery, protocol=protocol, **scored),
-            "identities": "held-out" if is_held_out else "training",
+            "identities": "training",
             "count": len({record.pid for record in chosen_on.query}),
         }
 

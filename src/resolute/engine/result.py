@@ -29,8 +29,9 @@ class Result:
         num_parameters: trainable parameters of the model file.
         config: the effective settings.
         training: steps, duration in seconds, images per second, last losses, ``precision`` (the
-            numbers it multiplied in), and ``parameters``: the trainable ones with those of parts
-            that serve training alone.
+            numbers it multiplied in), ``parameters``: the trainable ones with those of parts
+            that serve training alone, and ``resumed`` where the run went on later: duration and
+            speed are then those of its last part.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
         measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where

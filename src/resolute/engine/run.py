@@ -101,7 +101,6 @@ def train(
         }
         if world.is_main:
             _log_start(start, loader, notes)
-            write_config(run_dir, config)
         result = trainer.train(
             method,
             loader,
@@ -112,12 +111,14 @@ def train(
             world=world,
             progress=progress,
             resume=resume,
+            begun=lambda: write_config(run_dir, config),
             watch=_watch(method),
         )
         if world.is_main:
             travelling = portable(to_mapping(config))
             training = {
                 **_told(result),
+                **({} if resume == "no" else {"resumed": True}),
                 "parameters": num_trainable(method),
                 **weights_note(config.train),
             }
@@ -190,14 +191,17 @@ def cache_folder(config: DataConfig) -> Path:
 
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
-    """Write the effective settings into a run folder.
+    """Write the effective settings into a run folder, atomically.
 
     Args:
         run_dir: run folder, made if need be.
         config: the settings.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / CONFIG_NAME).write_text(json.dumps(to_mapping(config), indent=1) + "\n")
+    path = run_dir / CONFIG_NAME
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(to_mapping(config), indent=1) + "\n")
+    part.replace(path)
 
 
 def _log_split(split: Split, world: World) -> None:

@@ -19,6 +19,7 @@ from resolute.engine.checkpoint import (
 )
 from resolute.engine.optimiser import capture_state, restore_state
 from resolute.engine.phases import PhaseRun
+from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import load_weights
 
 Resume = Literal["no", "exact", "changed"]
@@ -67,8 +68,10 @@ class Saver:
         """
         if resume != "no":
             return self._restore(accept_changes=resume == "changed")
-        if self.path.exists():
-            raise ConfigError(f"{self.path}: holds a run; resume it or choose another folder")
+        # A finished run may have lost its checkpoint: its model is no less worth.
+        for file in (self.path, self.path.with_name(MODEL_NAME)):
+            if file.exists():
+                raise ConfigError(f"{file}: holds a run; resume it or choose another folder")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -88,6 +88,7 @@ def train(
     progress: Progress | None = None,
     resume: Resume = "no",
     stop: Callable[[], bool] | None = None,
+    begun: Callable[[], None] | None = None,
     watch: Watch | None = None,
     has_unused_parameters: bool = False,
 ) -> TrainResult:
@@ -109,9 +110,10 @@ def train(
             have to be the same when a run goes on, and whatever else JSON can hold.
         world: this process's place; one process by default.
         progress: is told how it goes; one log line per epoch by default.
-        resume: ``no`` starts in a folder without checkpoint; ``exact`` goes on if that gives the
-            same bits; ``changed`` goes on with other settings, threads or processes too.
+        resume: ``no`` starts in a folder without checkpoint and model; ``exact`` goes on if that
+            gives the same bits; ``changed`` goes on with other settings, threads or processes too.
         stop: asked after each step; True ends the run early, with a checkpoint.
+        begun: called on rank 0 once the folder is accepted, before anything is written there.
         watch: parts whose gradient norms are logged per loss term.
         has_unused_parameters: for DDP: a batch may leave parameters of a phase out of its losses.
 
@@ -165,6 +167,8 @@ def train(
             average=average,
         )
         done = saver.begin(resume) if world.is_main or resume != "no" else 0
+        if world.is_main and begun is not None:
+            begun()
         start = Standing(
             step=done,
             steps=_last_step(config, loader),

@@ -4,6 +4,7 @@ Letters: N images, S streams, D embedding.
 """
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ LABEL_KEYS = ("pids", "camids", "rates", "heights")
 SETTING_KEYS = ("quality", "metric", "fusion", "constant")
 
 Features = tuple[Embedding, Labels]
+
+# What readers raise of a damaged file; RuntimeError where a flipped bit asks for a password or for
+# another compression.
+_DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_features(path: Path, *, normalise: bool = True) -> Features:
@@ -151,7 +156,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(archive, np.ndarray):
                 raise DatasetError(f"{path}: expected .npz with named arrays, got one .npy array")
             return {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DatasetError(
             f"{path}: not readable as .npz of plain numbers ({error}); write it with "
             "numpy.savez(path, vectors=..., pids=..., camids=...)"
@@ -161,6 +166,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
 def _read_mat(path: Path) -> Mapping[str, Any]:
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError:
         raise DatasetError(
             f'{path}: .mat files need scipy: pip install "resolute-reid[mat]"'
@@ -169,7 +175,7 @@ def _read_mat(path: Path) -> Mapping[str, Any]:
         raise DatasetError(f"{path}: no such file")
     try:
         arrays: dict[str, Any] = loadmat(path)
-    except (ValueError, OSError, NotImplementedError, TypeError) as error:
+    except (*_DAMAGED, MatReadError, TypeError, ZeroDivisionError) as error:
         raise DatasetError(f"{path}: not readable as MATLAB 5 ({error})") from None
     return arrays
 

@@ -78,17 +78,30 @@ def identity_differences(baseline: Sequence[Report], method: Sequence[Report]) -
     Raises:
         ProtocolError: if the runs are not paired: other counts, protocols or identities.
     """
-    pairs = zip(baseline, method, strict=False)  # other counts are refused below
+    check_protocols(baseline, method)
+    return average_differences(
+        [dict(report.per_identity) for report in baseline],
+        [dict(report.per_identity) for report in method],
+    )
+
+
+def check_protocols(baseline: Sequence[Report], method: Sequence[Report]) -> None:
+    """Check that the runs that are compared were scored alike.
+
+    Args:
+        baseline: reports of one method, one per half and seed.
+        method: reports of the other on the same halves and seeds, in the same order.
+
+    Raises:
+        ProtocolError: if two runs of one place have other protocols.
+    """
+    pairs = zip(baseline, method, strict=False)  # average_differences refuses other counts
     for run, (one, other) in enumerate(pairs):
         if one.protocol != other.protocol:
             raise ProtocolError(
                 f"run {run}: the two reports are not of the same protocol: {one.protocol} and "
                 f"{other.protocol}"
             )
-    return average_differences(
-        [dict(report.per_identity) for report in baseline],
-        [dict(report.per_identity) for report in method],
-    )
 
 
 def average_differences(

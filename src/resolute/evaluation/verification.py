@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.distance import distance_rows
-from resolute.core.errors import ConfigError, ProtocolError
+from resolute.core.errors import ConfigError, ProtocolError, ShapeError
 from resolute.core.types import Embedding, Labels
 from resolute.evaluation.candidates import Candidates
 from resolute.evaluation.diagnosis import check_queries
@@ -135,12 +135,18 @@ def verify(
         ConfigError: if a rate or the number of bins is out of range.
         ProtocolError: if there is no positive or no negative pair, a distance is not finite, or
             queries are junk or distractors.
-        ShapeError: if embeddings do not fit together.
+        ShapeError: if the distances are not (Q, G), or embeddings do not fit together.
     """
     if num_bins < 1 or not all(0 < rate <= 1 for rate in rates):
         raise ConfigError(
             f"verification: expected at least 1 bin and rates in 0..1, got {num_bins} and "
             f"{tuple(rates)}"
+        )
+    shape = tuple(map(len, distances)) if isinstance(distances, tuple) else distances.shape
+    if shape != (len(query), len(gallery)):
+        raise ShapeError(
+            f"distances: expected {len(query)} queries and {len(gallery)} gallery images, got "
+            f"{shape}"
         )
     check_queries(query, gallery, has_distractors=protocol.distractors == "zero")
     pairs = _Pairs(_again(distances), query, gallery, protocol.camera_rule)

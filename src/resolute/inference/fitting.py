@@ -4,6 +4,7 @@ Letters: N images or pairs, F features.
 """
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ FALSE_MATCH_RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 _ISOTONIC_GAIN = 0.002
 _L2_PAIRS = 1e-6
 _L2_RELIABILITY = 1e-3
+_HALF = 2**16  # values of half the bits of a float32
 
 
 def fit_curve(
@@ -72,32 +74,47 @@ def fit_curve(
     return curve, _loss(curve, distances, is_same), beside
 
 
-def fit_thresholds(distances: Floats, is_same: NDArray[np.bool_]) -> tuple[Threshold, ...]:
+def fit_thresholds(
+    same: Floats, different: Callable[[], Iterable[NDArray[np.float32]]]
+) -> tuple[Threshold, ...]:
     """Read the distances at stated false-match rates off the pairs of two people.
 
+    Pairs of two people are more than memory holds: they are gone through twice and counted, first
+    by the upper half of their bits, which rise with the distance, then by the lower half where a
+    threshold falls. That gives every number exactly.
+
     Args:
-        distances: of N pairs, shape (N,).
-        is_same: whether a pair shows one person, shape (N,).
+        same: distances of the pairs of one person, shape (N,).
+        different: gives the distances of the pairs of two people part by part, each >= 0.
 
     Returns:
         One threshold per rate that at least one pair of two people stands behind.
     """
-    different = np.sort(distances[~is_same])
-    same = distances[is_same]
+    upper = np.zeros(_HALF, dtype=np.int64)
+    for part in different():
+        upper += np.bincount(_bits(part) >> 16, minlength=_HALF)
+    up_to = np.cumsum(upper)
+    counts = {rate: int(rate * up_to[-1] + 1e-9) for rate in FALSE_MATCH_RATES}
+    # The pair behind ``count`` others: exactly ``count`` lie below it where there are no ties.
+    halves = {r: int(np.searchsorted(up_to, c, "right")) for r, c in counts.items() if c}
+    lower = {half: np.zeros(_HALF, dtype=np.int64) for half in halves.values()}
+    for part in different() if lower else ():
+        bits = _bits(part)
+        for half, number in lower.items():
+            number += np.bincount(bits[bits >> 16 == half] % _HALF, minlength=_HALF)
     found = []
-    for rate in FALSE_MATCH_RATES:
-        count = int(rate * len(different) + 1e-9)
-        if count:
-            # Pairs strictly below it: exactly ``count`` where there are no ties.
-            distance = float(different[min(count, len(different) - 1)])
-            found.append(
-                Threshold(
-                    false_match_rate=rate,
-                    distance=distance,
-                    match_rate=float((same < distance).mean()) if len(same) else 0.0,
-                    num_negatives=int((different < distance).sum()),
-                )
+    for rate, half in halves.items():
+        within = up_to[half] - upper[half] + np.cumsum(lower[half])
+        rest = int(np.searchsorted(within, counts[rate], "right"))
+        distance = float(np.array(half * _HALF + rest, dtype=np.uint32).view(np.float32))
+        found.append(
+            Threshold(
+                false_match_rate=rate,
+                distance=distance,
+                match_rate=float((same < distance).mean()) if len(same) else 0.0,
+                num_negatives=int(within[rest] - lower[half][rest]),
             )
+        )
     return tuple(found)
 
 
@@ -146,6 +163,10 @@ def fit_reliability(
         log_loss=log_loss(theta[0] + scaled @ theta[1:], is_first, even),
         log_loss_constant=log_loss(constant, is_first, even),
     )
+
+
+def _bits(distances: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return (distances + np.float32(0)).view(np.uint32)  # the sum turns -0 into 0
 
 
 def _fit(kind: str, distances: Floats, is_same: NDArray[np.bool_]) -> Curve:

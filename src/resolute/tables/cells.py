@@ -18,11 +18,10 @@ from resolute.data.benchmark import MLR, benchmark_names
 from resolute.engine.config import RunConfig
 from resolute.engine.provenance import portable, start_of
 from resolute.methods.variants import TABLE1, TABLE2, VARIANTS
-from resolute.models.config import ModelConfig
 from resolute.models.pretrained import recognise
 from resolute.recipes.base import NATIVE_LR
 from resolute.recipes.catalogue import find_recipe
-from resolute.tables.settings import FREE, OF_CELL
+from resolute.tables.settings import FREE, OF_CELL, leaves
 
 TABLES: dict[str, tuple[str, ...]] = {
     "table2": TABLE2,  # the variants of the paper and their controls [FTWA table 2]
@@ -95,8 +94,8 @@ class Cell:
 
     @cached_property
     def run_name(self) -> str:
-        """Name of the run folder whose weights are scored."""
-        return self._name(self.source or self.row)
+        """Name of the run folder whose weights are scored, in whatever way."""
+        return self._name(self.source or self.row, apart=("evaluation.",))
 
     @cached_property
     def start(self) -> dict[str, str]:
@@ -138,13 +137,16 @@ class Cell:
                 ]
             )
         words += ["--trials", str(self.trial), "--seeds", str(self.seed)]
-        placeholders = {"data.root": "ROOT", "model.weights": weights}
+        own, plain = dict(walk(self.config)), leaves(portable(to_mapping(self.config)))
+        sources = ",".join(f"{source}=ROOT" for source in plain["data.also_train"])
+        placeholders = {"data.root": "ROOT", "data.also_train": sources}
         for path, value in self.changes.items():
             if path in placeholders or path not in FREE:
-                words += [f"--{path}", placeholders.get(path, _word(value))]
+                shown = value if plain[path] == own[path] else plain[path]
+                words += [f"--{path}", placeholders.get(path, _word(shown))]
         return shlex.join(words)
 
-    def _name(self, row: str) -> str:
+    def _name(self, row: str, *, apart: tuple[str, ...] = ()) -> str:
         parts = [row]
         if self.is_anchor:
             parts.append("untrained")
@@ -156,7 +158,11 @@ class Cell:
         parts.append(f"t{self.trial}")
         if not self.is_anchor:
             parts.append(f"s{self.seed}")
-        told = {p: v for p, v in self._changed().items() if p not in (*FREE, *OF_CELL)}
+        told = {
+            p: v
+            for p, v in self._changed().items()
+            if p not in (*FREE, *OF_CELL) and not p.startswith(apart)
+        }
         if told:
             text = json.dumps(told, sort_keys=True)
             parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
@@ -291,10 +297,10 @@ def _anchor(table: str, file: Path, data: str, trial: int, asked: Mapping[str, A
         raise ConfigError(
             f"{file.name}: foreign networks are scored by: python benchmarks/anchors.py {file.name}"
         )
-    usable = {p: v for p, v in asked.items() if p.startswith(("data.", "evaluation."))}
+    usable = {p: v for p, v in asked.items() if p.startswith(("data.", "evaluation.")) or p in FREE}
     base = RunConfig(
         name="baseline",
-        model=ModelConfig(backbone=recognise(file), weights=str(file)),
+        model=recognise(file),
         method=VARIANTS["baseline"],
     )
     config = override(base, {**usable, "data.name": data, "data.trial": trial})

@@ -33,6 +33,9 @@ from resolute.tables.standing import (
 
 _LOG = logging.getLogger(__name__)
 
+# Where files stand and what computes: of this call, whatever the run was trained with.
+_HERE = ("data.root", "data.cache", "train.device", "train.threads")
+
 
 def fill(
     cells: Sequence[Cell],
@@ -51,7 +54,8 @@ def fill(
     Args:
         cells: of one table.
         places: where results and runs are kept.
-        again: run every cell anew, finished or not; its old run is removed.
+        again: run every cell anew, finished or not. Its old run and result are removed when its
+            turn comes, so that after Ctrl-C a call without this goes on with it.
         rescore: score finished cells anew from their kept models; nothing is trained twice.
         keep_checkpoints: keep the checkpoint of a finished run (three times its model's size).
         progress: gives what is told how a training goes.
@@ -108,22 +112,30 @@ class _Worker:
         with held(self._places.lock(cell)) as other:
             if other is not None:
                 return Standing(cell=cell, state=State.BUSY, detail=f"process {other}")
+            if self._again:
+                self._forget(cell)
             # Another process may have filled it meanwhile.
             before = stand_one(cell, self._places, self.splits)
-            if before.result is not None and not (self._again or self._rescore):
+            if before.result is not None and not self._rescore:
                 return before  # finished, or of other settings
-            may_train = self._again or before.result is None
             try:
                 if cell.is_anchor:
                     result = self._anchor(cell)
                 else:
-                    result = self._trained(cell, may_train=may_train)
+                    result = self._trained(cell, may_train=before.result is None)
             except (ReidError, OSError, RuntimeError) as error:  # torch reports by RuntimeError
                 return Standing(cell=cell, state=State.FAILED, detail=" ".join(str(error).split()))
             result.write(self._places.result(cell))
             if not self._keeps:
                 (self._places.run(cell) / CHECKPOINT_NAME).unlink(missing_ok=True)
             return Standing(cell=cell, state=State.DONE, result=result)
+
+    def _forget(self, cell: Cell) -> None:
+        """Remove what is kept of a cell, but for weights that this call has trained."""
+        self._places.result(cell).unlink(missing_ok=True)
+        run_dir = self._places.run(cell)
+        if run_dir not in self._fresh:
+            shutil.rmtree(run_dir, ignore_errors=True)
 
     def _trained(self, cell: Cell, *, may_train: bool) -> Result:
         """Train and score, or score what is trained.
@@ -132,20 +144,15 @@ class _Worker:
             ConfigError: if there is nothing to score and nothing may be trained.
         """
         run_dir = self._places.run(cell)
-        if self._again and run_dir not in self._fresh:
-            shutil.rmtree(run_dir, ignore_errors=True)
         if not may_train and not (run_dir / MODEL_NAME).exists():
             raise ConfigError(f"{run_dir}: no model is kept to score anew; --again trains one")
-        has_resumed = self._train(cell, run_dir)
+        self._train(cell, run_dir)
         self._fresh.add(run_dir)
         begin = time.perf_counter()
-        overrides = {"data.root": cell.config.data.root, "data.cache": cell.config.data.cache}
-        overrides |= _scoring(cell)
+        overrides = _scoring(cell)
         result = evaluate(run_dir, overrides=overrides)
         measured = measure(run_dir, overrides=overrides)
         training = dict(result.training)
-        if has_resumed:
-            training["resumed"] = True
         if cell.is_derived:
             training["from"] = cell.source
         whole = replace(
@@ -161,8 +168,8 @@ class _Worker:
             whole.write(run_dir / RESULT_NAME)
         return whole
 
-    def _train(self, cell: Cell, run_dir: Path) -> bool:
-        """Train the weights that a cell scores, unless they are there; tell whether it went on.
+    def _train(self, cell: Cell, run_dir: Path) -> None:
+        """Train the weights that a cell scores, unless they are there.
 
         Raises:
             ConfigError: if the folder holds the weights of another run.
@@ -174,7 +181,7 @@ class _Worker:
                     f"{run_dir} holds another run: {'; '.join(faults)}; --again trains anew"
                 )
             _LOG.info("  weights of %s are there", run_dir)
-            return False
+            return
         begun = (run_dir / CHECKPOINT_NAME).exists()
         train(
             cell.train_config,
@@ -183,13 +190,13 @@ class _Worker:
             progress=self._progress(),
             command=replace(cell, config=cell.train_config).command,
         )
-        return begun
 
     def _anchor(self, cell: Cell) -> Result:
         run_dir = self._places.run(cell)
         shutil.rmtree(run_dir, ignore_errors=True)  # made from the weight file in a second
         convert(Path(cell.config.model.weights), run_dir, model=cell.config.model)
-        overrides = {p: v for p, v in walk(cell.config) if p.startswith(("data.", "evaluation."))}
+        of_data = {p: v for p, v in walk(cell.config) if p.startswith("data.")}
+        overrides = {**of_data, **_scoring(cell)}
         begin = time.perf_counter()
         result = evaluate(run_dir, overrides=overrides)
         measured = measure(run_dir, overrides=overrides)
@@ -199,10 +206,9 @@ class _Worker:
 
 
 def _scoring(cell: Cell) -> dict[str, Any]:
-    """Settings that the run may not know: how this cell is scored."""
-    config = cell.config
-    of_evaluation = {f"evaluation.{n}": v for n, v in walk(config.evaluation)}
-    return {**of_evaluation, **cell.matching}
+    """Settings that the run may not know: how this cell is scored, from where and on what."""
+    own = {p: v for p, v in walk(cell.config) if p in _HERE or p.startswith("evaluation.")}
+    return {**own, **cell.matching}
 
 
 def _titled(cell: Cell) -> str:

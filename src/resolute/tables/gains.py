@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from resolute.core.rng import Streams
 from resolute.engine.result import Result
+from resolute.evaluation.intervals import check_protocols
 from resolute.evaluation.paired import Difference, paired_difference
 
 # (row, control, what the row has that the control lacks). Against Baseline a part of any gain is
@@ -82,7 +83,7 @@ def gains(results: Sequence[Result], *, score: str = "protocol") -> list[Gain]:
         One gain per pair of rows that have a trial and seed in common.
 
     Raises:
-        ProtocolError: if two cells of one trial and seed have other queries.
+        ProtocolError: if two cells of one trial and seed have other queries or protocols.
     """
     by_row: dict[str, dict[tuple[int, int], Result]] = {}
     for result in results:
@@ -122,11 +123,14 @@ def difference(
         The second less the first, with both intervals.
 
     Raises:
-        ProtocolError: if two cells of one place have other people.
+        ProtocolError: if two cells of one place have other people or protocols.
     """
+    theirs = [cell.scores[score_before] for cell in before]
+    ours = [cell.scores[score_after] for cell in after]
+    check_protocols(theirs, ours)
     return paired_difference(
-        [dict(cell.scores[score_before].per_identity) for cell in before],
-        [dict(cell.scores[score_after].per_identity) for cell in after],
+        [dict(report.per_identity) for report in theirs],
+        [dict(report.per_identity) for report in ours],
         streams=Streams(0),
         halves=[place(cell)[0] for cell in before],
         num_train=_num_train(before[0].measures),

@@ -7,10 +7,11 @@ from string import ascii_lowercase
 from typing import Any
 
 from resolute.core.config import to_mapping
-from resolute.core.errors import ConfigError
+from resolute.core.errors import ConfigError, ProtocolError
 from resolute.engine.result import Result
 from resolute.methods.variants import TITLES
 from resolute.recipes.catalogue import FLAVOURS, find_recipe
+from resolute.tables.gains import place
 from resolute.tables.settings import FREE, OF_CELL, leaves
 
 _MOST_CHANGES = 4
@@ -56,6 +57,10 @@ def rows_of(results: Sequence[Result]) -> tuple[Rows, tuple[str, ...]]:
     Returns:
         The rows in order, and notes on the settings that differ from the usual recipe. Where
         several sets of settings stand in one table, a letter at the row's name tells them apart.
+        Of results that differ in further scores alone, the one with most of them is taken.
+
+    Raises:
+        ProtocolError: if two results of one row, trial and seed have other scores.
     """
     changes = [_changes(result) if result.is_trained else "" for result in results]
     sets = sorted({words for words, r in zip(changes, results, strict=True) if r.is_trained})
@@ -68,7 +73,27 @@ def rows_of(results: Sequence[Result]) -> tuple[Rows, tuple[str, ...]]:
     rows: Rows = {}
     for result, words in zip(results, changes, strict=True):
         rows.setdefault(_key(result, words, marks.get(words, "")), []).append(result)
-    return dict(sorted(rows.items())), tuple(notes)
+    return {key: _once(key, rows[key]) for key in sorted(rows)}, tuple(notes)
+
+
+def _once(key: RowKey, results: Sequence[Result]) -> list[Result]:
+    """Have every trial and seed count once.
+
+    Raises:
+        ProtocolError: if two results of one have other scores.
+    """
+    cells: dict[tuple[int, int], Result] = {}
+    for result in results:
+        trial, seed = place(result)
+        first = cells.setdefault((trial, seed), result)
+        if first.scores["protocol"] != result.scores["protocol"]:
+            raise ProtocolError(
+                f"{key.label}, start {key.start}: two results of trial {trial}, seed {seed} have "
+                "other scores; keep one of them"
+            )
+        if len(result.scores) > len(first.scores):
+            cells[trial, seed] = result
+    return list(cells.values())
 
 
 def _key(result: Result, changes: str, mark: str) -> RowKey:

@@ -7,7 +7,7 @@ from resolute.evaluation.summary import Summary
 from resolute.tables.gains import place
 from resolute.tables.layout import NOTHING, Grid, numbers, percent
 from resolute.tables.published import BENCHMARKS, Published, published
-from resolute.tables.rows import Rows
+from resolute.tables.rows import RowKey, Rows
 
 _THEIRS = ("paper's Rank-1", "paper's Rank-5", "paper's Rank-10")
 
@@ -31,7 +31,7 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
     unseen = sorted({n for x in members for n in x.scores if n.startswith("r=")}, key=_rate)
     # Discriminators and the like: trained, and in no model file.
     has_more = any(_num_trained(result) != result.num_parameters for result in members)
-    papers = {result.method: _paper(result) for result in members}
+    papers = {key: _paper(results[0]) for key, results in rows.items()}
     has_papers = any(papers.values())
     marks = _marks(members)
     head = ["method", "start", "trials", "Rank-1", "Rank-5", "Rank-10", "mAP"]
@@ -42,7 +42,7 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
     for key, results in rows.items():
         cells = [" ".join([key.label, *_marked(results, marks)]), key.start, _trials(results)]
         cells += _score_cells(results)
-        cells += _their_cells(papers[results[0].method]) * has_papers
+        cells += _their_cells(papers[key]) * has_papers
         cells += _rate_cells(results, rates, [*unseen, "hr"])
         cells += [f"{results[0].num_parameters:,}"]
         cells += [f"{_num_trained(results[0]):,}"] * has_more
@@ -57,7 +57,7 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
             *_derived(members),
             *(f"{m} {n}." for n, m in marks.items()),
             *_on_minutes(members),
-            *(_on_papers(members, papers) if has_papers else ()),
+            *(_on_papers(rows, papers) if has_papers else ()),
         ),
     )
 
@@ -169,15 +169,17 @@ def _their_cells(paper: Published | None) -> list[str]:
     return [NOTHING if score is None else f"{score:.1f}" for score in scores]
 
 
-def _on_papers(members: Sequence[Result], papers: dict[str, Published | None]) -> tuple[str, ...]:
-    benchmark = BENCHMARKS[members[0].config["data"]["name"]]
-    sources: dict[str, list[str]] = {}
-    remarks: dict[str, list[str]] = {}
-    for row, paper in papers.items():
+def _on_papers(rows: Rows, papers: dict[RowKey, Published | None]) -> tuple[str, ...]:
+    first, *_ = rows.values()
+    benchmark = BENCHMARKS[first[0].config["data"]["name"]]
+    sources: dict[str, dict[str, None]] = {}
+    remarks: dict[str, dict[str, None]] = {}
+    for key, paper in papers.items():
         if paper is not None:
-            sources.setdefault(paper.source, []).append(f"`{row}`")
+            name = f"`{rows[key][0].method}`"  # once, whatever rows of it there are
+            sources.setdefault(paper.source, {})[name] = None
             if paper.remark:
-                remarks.setdefault(paper.remark, []).append(f"`{row}`")
+                remarks.setdefault(paper.remark, {})[name] = None
     told = "; ".join(f"{', '.join(names)}: {source}" for source, names in sources.items())
     words = [
         f"The paper's columns are not ours: they are printed for {benchmark}, with other "

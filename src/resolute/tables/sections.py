@@ -32,7 +32,8 @@ def grids(results: Sequence[Result]) -> list[Grid]:
         The scores first, then whatever else there is something to say of.
 
     Raises:
-        ProtocolError: if the cells of one row were scored by several protocols.
+        ProtocolError: if the cells of one row were scored by several protocols, or two of one
+            trial and seed have other scores.
     """
     rows, notes = rows_of(results)
     found = [scores_grid(benchmark_of(results[0]), rows, notes)]

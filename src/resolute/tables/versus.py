@@ -14,6 +14,11 @@ from resolute.tables.settings import FREE, OF_CELL, leaves
 Pair = tuple[Result, Result]  # what is compared with, what is compared
 
 _MOST_SETTINGS = 6
+# Which scores there are, not what they say; the protocol is compared itself.
+_ROWS = tuple(
+    f"evaluation.{name}"
+    for name in ("unseen_rates", "hr_queries", "fusions", "flip", "rerank", "verification")
+)
 
 
 def paired(ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Pair]:
@@ -57,7 +62,7 @@ def versus_grid(pairs: list[Pair], scores: Iterable[str] = ()) -> Grid:
 
     Raises:
         ConfigError: if a result lacks a score.
-        ProtocolError: if two results of one place have other people.
+        ProtocolError: if two results of one place have other people or protocols.
     """
     known = [name for name in pairs[0][0].scores if all(name in r.scores for p in pairs for r in p)]
     asked = list(scores) or [n for n in known if n in ("protocol", "hr") or n.startswith("r=")]
@@ -115,8 +120,9 @@ def _differences(theirs: Result, ours: Result) -> list[str]:
         before, now = leaves(theirs.config), leaves(ours.config)
     except ConfigError:
         return [*told, "settings of another version"]
-    apart = ("evaluation.",) if theirs.method == ours.method else ("evaluation.", "method.")
-    paths = [p for p in now if p not in (*FREE, *OF_CELL) and not p.startswith(apart)]
+    paths = [p for p in now if p not in (*FREE, *OF_CELL, *_ROWS)]
+    if theirs.method != ours.method:
+        paths = [p for p in paths if not p.startswith("method.")]
     changed = [_change(p, before.get(p), now[p]) for p in paths if before.get(p) != now[p]]
     more = len(changed) - _MOST_SETTINGS
     return [*told, *changed[:_MOST_SETTINGS], *([f"{more} more settings"] if more > 0 else [])]
