@@ -201,6 +201,22 @@ def test_mlr_build_verify_rebuild_and_train_from_disk(capsys, tmp_path):
     assert [(built / f).read_bytes() for f in files] == [(again / f).read_bytes() for f in files]
 
 
+def test_a_written_set_trains_as_what_it_was_made_of(capsys, tmp_path, monkeypatch):
+    root, built = str(viper(tmp_path / "viper", people=12)), str(tmp_path / "built")
+    words = ("mlr", "build", "--data", "viper", "--root", root, "--trial", "3", "--out", built)
+    assert run(capsys, *words)[0] == 0
+    asked = []
+    monkeypatch.setattr("resolute.cli.train._train", lambda config, *more: asked.append(config))
+    run(capsys, "train", "ftwa", "--data", "mlr-written", "--data.root", built)
+    (tmp_path / "a.toml").write_text(f'[data]\nroot = "{built}"\n')
+    run(capsys, "train", "ftwa", "--data", "mlr-written", "--config", str(tmp_path / "a.toml"))
+    for config in asked:
+        assert (config.data.trial, config.data.root, config.train.epochs) == (3, built, 18)
+    assert len(asked) == 2
+    _, _, err = run(capsys, "train", "ftwa", "--data", "mlr-written")
+    assert "give its folder (--data.root DIR)" in err
+
+
 def test_datasets_check_prints_counts(capsys, tmp_path):
     root = viper(tmp_path / "viper")
     code, out, _ = run(capsys, "datasets", "check", str(root))

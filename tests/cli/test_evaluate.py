@@ -71,6 +71,8 @@ def test_each_flag_adds_its_row(capsys, files, tmp_path):
         (["--data.root", "x"], "--data.root: with --features only"),
         (["--raw", "--expand", "2"], "expected vectors of length 1"),
         (["--rerank", "--evaluation.rerank_lambda", "2"], "rerank_lambda: expected 0 to 1"),
+        (["--runtime", "openvino"], "--runtime and --precision: only for exported files"),
+        (["--precision", "bf16"], "--runtime and --precision: only for exported files"),
     ],
 )
 def test_mistakes_give_one_line(capsys, files, words, message):
@@ -78,6 +80,37 @@ def test_mistakes_give_one_line(capsys, files, words, message):
     assert code == 2
     assert out == ""
     assert err.count("\n") == 1
+    assert message in err
+
+
+# ---------------------------------------------------------------------- options of runs
+
+
+def test_a_run_is_scored_under_the_protocol_asked_for(monkeypatch, capsys):
+    asked = {}
+
+    def evaluate(folder, *, overrides, **more):
+        asked.update(overrides)
+        return Result.read(KEPT)
+
+    monkeypatch.setattr(score, "evaluate", evaluate)
+    assert run(capsys, "evaluate", "RUN")[0] == 0
+    assert asked == {}
+    assert run(capsys, "evaluate", "RUN", "--protocol", "market")[0] == 0
+    assert asked == {"evaluation.protocol": "market"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "0"], "--raw and --seed: only for --features; a run has --data.seed"),
+        (["--raw"], "--raw and --seed: only for --features"),
+        (["--protocol.camera_rule", "none"], "a run has --protocol NAME"),
+    ],
+)
+def test_options_of_features_are_refused_with_runs(capsys, words, message):
+    code, _, err = run(capsys, "evaluate", "RUN", *words)
+    assert code == 2
     assert message in err
 
 

@@ -153,6 +153,21 @@ def test_a_written_set_shows_the_people_it_was_made_of(config, tmp_path):
     assert len(open_split(replace(base, also_train=(other,))).train) > len(alone.train)
 
 
+def test_a_written_set_is_read_as_what_it_was_made_of_alone(config, tmp_path):
+    made = replace(config[0], trial=3, seed=2)
+    write(open_split(made), tmp_path / "set", policy=made.mlr, seed=2)
+    asked = DataConfig(name="mlr-written", root=str(tmp_path / "set"))
+    with pytest.raises(ConfigError, match=r"data\.trial: .* mlr-cuhk01 with trial 3, got 0; ask f"):
+        open_split(asked)
+    with pytest.raises(ConfigError, match=r"data\.seed: .* with seed 2, got 1; ask for 2"):
+        open_split(replace(asked, trial=3, seed=1))
+    split = open_split(replace(asked, trial=3, seed=2))
+    assert split.digest() == open_split(made).digest()
+    # What joins in training lends its people, whichever its trial.
+    joined = DataConfig(name="mlr-synthetic", also_train=(f"mlr-written={asked.root}",))
+    assert "+ mlr-cuhk01/" in open_split(joined).name
+
+
 @pytest.mark.data
 def test_viper_with_cuhk03(shared):
     base = DataConfig(name="mlr-viper", root=str(shared / "data/viper"))

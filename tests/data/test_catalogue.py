@@ -6,7 +6,7 @@ from data import trees
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import Record, Resolution, Split
-from resolute.data.catalogue import DATASETS, find_dataset, merge
+from resolute.data.catalogue import DATASETS, data_name, find_dataset, merge, shows_same_people
 from resolute.data.counts import RoleCount, SplitCounts, agree, count, differences
 from resolute.data.decode import FileSource
 
@@ -132,3 +132,24 @@ class TestMerge:
     def test_nothing(self):
         with pytest.raises(ConfigError, match="expected splits of different data sets"):
             merge([])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("viper trial 0", "mlr-viper/default/lr=cam1/trial3/validation=9", True),
+        ("mlr-cuhk03-p1/default", "cuhk03-classic-labeled trial 1", True),
+        ("mlr-viper/default/trial0", "mlr-cuhk01/default/trial0", False),
+        ("mlr-synthetic-seed7/a/trial0", "mlr-synthetic-seed7/a/trial1", True),
+        ("mlr-synthetic-seed7/a/trial0", "mlr-synthetic/a/trial0", False),
+    ],
+)
+def test_who_is_shown_follows_from_the_name(first, second, same):
+    assert shows_same_people(first, second) is same is shows_same_people(second, first)
+
+
+def test_the_name_of_a_split_holds_that_of_its_data_set():
+    for name in ("viper trial 0", "caviar trial 1", "cuhk03-p1", "mlr-market1501/default/lr=cam2"):
+        assert data_name(name) == name.split()[0].split("/")[0]
+    assert data_name("synthetic-seed12 trial 0") == "synthetic"
+    assert data_name("mlr-synthetic-seed7/a/trial0 + mlr-viper/a/trial0") == "mlr-synthetic"

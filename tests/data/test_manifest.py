@@ -14,7 +14,16 @@ from resolute.core.errors import ConfigError, DatasetError
 from resolute.core.rng import Streams
 from resolute.core.types import Resolution
 from resolute.data.kernels import Kernel
-from resolute.data.manifest import FOLDERS, MANIFEST, read_manifest, rebuild, verify, write
+from resolute.data.manifest import (
+    FOLDERS,
+    MANIFEST,
+    Origin,
+    read_manifest,
+    read_origin,
+    rebuild,
+    verify,
+    write,
+)
 from resolute.data.mlr import PRESETS, build
 
 POLICY = replace(PRESETS["default"], lr_camids=(1,))
@@ -58,6 +67,21 @@ def test_a_written_set_reads_back_as_the_split(split, written):
             )  # fmt: skip
             np.testing.assert_array_equal(a.source.pixels(), b.source.pixels())
     assert read_manifest(written / MANIFEST).digest() == split.digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [
+        ("mlr-viper/default/lr=cam1/thirds(2,3,4)/bicubic/trial3", ("mlr-viper", 3)),
+        ("mlr-viper/default/lr=cam1/thirds(2,3,4)/bicubic/trial3/validation=9", ("mlr-viper", 3)),
+        ("mlr-cuhk03-p1/default/lr=cam1/thirds(2,3,4)/bicubic", ("mlr-cuhk03-p1", 0)),
+        ("mlr-synthetic-seed7/a/trial2 + mlr-viper/a/trial0", ("mlr-synthetic", 2)),
+    ],
+)
+def test_the_name_says_what_a_set_was_made_of(split, tmp_path, name, origin):
+    write(replace(split, name=name), tmp_path / "set", policy=POLICY, seed=5)
+    assert read_origin(tmp_path / "set") == Origin(name=origin[0], trial=origin[1], seed=5)
+    assert read_origin(tmp_path / "set" / MANIFEST).seed == 5
 
 
 def test_names_are_market_styled_and_never_collide(split, written):

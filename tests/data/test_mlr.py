@@ -4,15 +4,18 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from data.sources import record, two_views
+from data.trees import market_style
 
 from resolute.core.config import attribute_texts, from_mapping, override, to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.core.rng import Streams
-from resolute.core.types import Resolution, Split
-from resolute.data.benchmark import DataConfig, resolved_policy
+from resolute.core.types import Labels, Resolution, Split
+from resolute.data.benchmark import DataConfig, open_split, resolved_policy
 from resolute.data.degrade import Degraded, degrade
 from resolute.data.kernels import Kernel
 from resolute.data.mlr import PRESETS, MlrPolicy, build, originals, with_query_rate
+from resolute.evaluation.protocol import PROTOCOLS
+from resolute.evaluation.scoring import evaluate
 
 CAM_B = replace(PRESETS["default"], lr_camids=(1,))
 
@@ -311,7 +314,7 @@ def test_a_camera_that_is_not_there_is_refused(camids):
 
 def test_a_view_that_leaves_no_gallery_is_refused():
     policy = replace(PRESETS["default"], lr_camids=(0, 1))
-    with pytest.raises(ProtocolError, match="expected query and gallery images, got 12 and 0"):
+    with pytest.raises(ProtocolError, match="expected query and gallery images, got 0 and 0"):
         build(two_views(12), policy, streams=Streams(0))
 
 
@@ -328,10 +331,38 @@ def test_queries_without_originals_cannot_be_degraded_anew():
         with_query_rate(made, 0.5)
 
 
-def test_unanswerable_queries_are_counted():
+def test_lr_images_of_people_without_hr_images_are_dropped_and_counted():
     split = two_views(12)
+    whole = build(split, CAM_B, streams=Streams(0))
+    alone = split.gallery[0].pid  # whom the LR camera alone has seen now
     made = build(replace(split, gallery=split.gallery[1:]), CAM_B, streams=Streams(0))
-    assert made.notes[-1] == "1 queries have no gallery image of their identity"
+    assert [r for r in whole.query if r.pid != alone] == list(made.query)
+    assert made.notes[-1] == "1 LR images dropped: no gallery image shows their people"
+    assert not any("dropped" in note for note in whole.notes)
+
+
+def test_unanswerable_queries_of_official_roles_are_counted():
+    split = market()
+    left = replace(split, gallery=tuple(r for r in split.gallery if r.pid != 100))
+    made = build(left, PRESETS["vpfa-market"], streams=Streams(0))
+    assert len(made.query) == len(split.query)
+    assert made.notes[-1] == "4 queries have no gallery image of their identity"
+
+
+def test_people_whom_the_lr_camera_alone_has_seen_do_not_stop_a_score(tmp_path):
+    names = [f"{pid:04d}_c{camera}_f0000001.jpg" for pid in (1, 3, 4) for camera in (1, 2)]
+    gallery = [name.replace("f0000001", "f0000002") for name in names[2:]]
+    del gallery[2]  # of 0004 camera 2 alone has images, as of 408 people of DukeMTMC-reID one
+    parts = {"train": names[:2], "query": names[2:4], "gallery": gallery}
+    root = str(market_style(tmp_path, parts))
+    config = DataConfig(name="mlr-dukemtmc-reid", root=root, mlr=CAM_B)
+    split = open_split(config)
+    assert [(r.pid, r.camid) for r in split.query] == [(3, 1), (3, 1)]
+    assert split.notes[-1] == "1 LR images dropped: no gallery image shows their people"
+    query, gallery = (Labels.of(part, [64] * len(part)) for part in (split.query, split.gallery))
+    distances = np.zeros((len(query.pids), len(gallery.pids)))
+    report = evaluate(PROTOCOLS["mlr"], distances, query, gallery, streams=Streams(0))
+    assert report.num_valid == 2
 
 
 def test_policies_that_contradict_themselves_are_refused():

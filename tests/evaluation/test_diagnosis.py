@@ -34,7 +34,8 @@ def test_one_camera():
     assert message == (
         "3 of 3 queries have no match in the gallery: 0 of 2 query identities have no gallery "
         "image, 2 lost a match to the camera rule 'same-camera' (3, 7); likely cause: every image "
-        "has camera 0; if cameras are unknown or mean nothing, set --protocol.camera_rule none"
+        "has camera 0; if cameras are unknown or mean nothing, set --protocol.camera_rule none "
+        "(with --features), of a run --protocol all-shot"
     )
     score(labels([3, 3, 7], 0), labels([3, 7, 7, 9], 0), Protocol(camera_rule="none"))
 
@@ -65,7 +66,7 @@ def test_some_queries_lost():
         "image (9, 10, 12), 2 lost a match to the camera rule 'same-camera' (4, 6)"
     )
     assert "these people were seen by one camera only" in message
-    assert message.endswith("to leave these queries out, counted: --protocol.on_unmatched skip")
+    assert message.endswith("--protocol.on_unmatched skip (with --features)")
     report = score(query, gallery, Protocol(on_unmatched="skip"))
     assert (report.num_query, report.num_valid) == (7, 1)
 

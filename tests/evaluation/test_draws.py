@@ -182,3 +182,27 @@ def test_every_distractor_is_in_every_gallery():
     one = Protocol(camera_rule="none", gallery="single-shot", distractors="none")
     report = evaluate(one, distances, query, gallery, streams=STREAMS)
     assert report.cmc == (0, 1)
+
+
+@pytest.mark.parametrize("draws", ["shared", "per-query"])
+def test_distractors_farther_than_everybody_change_nothing(draws):
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(1, 21), 4)
+    query = draw_labels(rng, 15, num_pids=20)
+    distances = rng.random((15, 80))
+    protocol = Protocol(camera_rule="none", gallery="single-shot", num_draws=9, draws=draws)
+
+    def scored(num_distractors):
+        gallery_pids = np.concatenate([pids, np.zeros(num_distractors, dtype=np.int64)])
+        gallery = Labels(
+            pids=gallery_pids,
+            camids=np.zeros_like(gallery_pids),
+            rates=np.ones(len(gallery_pids)),
+            heights=np.zeros_like(gallery_pids),
+        )
+        far = np.full((15, num_distractors), 9.0)
+        return evaluate(
+            protocol, np.hstack([distances, far]), query, gallery, streams=STREAMS
+        ).per_identity
+
+    assert scored(0) == scored(5)

@@ -113,7 +113,7 @@ def made(seed=0, *, streams=2, method="ftwa", trial=0, name="run", fusion="weigh
             "data": "mlr-made",
             "training": {"steps": 8},
             "command": "resolute train ftwa --data.root ROOT",
-            "settings": {"name": method, "data": {"name": "mlr-made", "root": "", "rates": [2]}},
+            "settings": {"name": "ftwa", "data": {"name": "mlr-made", "root": "", "trial": trial}},
         },
         notes=("a note with <b> in it",),
     )

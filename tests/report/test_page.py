@@ -169,6 +169,28 @@ def test_settings_apart_are_series_apart():
     assert [s.label for s in series] == ["ftwa from x", "ftwa from y"]
 
 
+def with_settings(exhibit, **sections):
+    settings = {**exhibit.provenance["settings"], **sections}
+    return replace(exhibit, provenance={**exhibit.provenance, "settings": settings})
+
+
+def test_recipes_that_differ_are_no_trials_of_one_series():
+    twins = {"loader": {"twin_range": [1.0, 8.0]}}
+    (series,) = chapters(
+        [
+            made(0, name="a"),
+            with_settings(made(1, trial=1, name="b"), **twins),
+            made(2, trial=1, name="c"),
+        ]
+    ).values()
+    assert [s.label for s in series] == ["ftwa, run a", "ftwa, run b"]
+    assert [[e.name for e in s.exhibits] for s in series] == [["a", "c"], ["b"]]
+    # Where files stand and how many threads compute is no other recipe.
+    free = {"train": {"threads": 2}}
+    (series,) = chapters([made(0), with_settings(made(1, trial=1), **free)]).values()
+    assert [len(s.exhibits) for s in series] == [2]
+
+
 def test_benchmarks_are_chapters_of_their_own():
     read = Page(write(made(0), made(0, benchmark="other/one")))
     assert len(read.all("article")) == 2

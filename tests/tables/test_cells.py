@@ -1,12 +1,16 @@
 """Which cells a table has, what they are called, and which rows share their weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from data.trees import viper
 from methods.builders import random_batch, small_method
 
 from resolute.core.errors import ConfigError
+from resolute.data.benchmark import DataConfig, open_split, resolved_policy
+from resolute.data.manifest import write
 from resolute.methods.variants import TABLE2, VARIANTS
 from resolute.tables.cells import FUSIONS, benchmark_of, plan, trained_row
 
@@ -149,6 +153,17 @@ def test_rows_outside_the_table_can_be_asked_for():
     rows = [cell.row for cell in plan("table1", "viper", rows=["rain", "rain-no-adv"])]
     assert rows == ["rain", "rain-no-adv"]
     assert "--rows rain-no-adv" in plan("table1", "viper", rows=["rain-no-adv"])[0].command
+
+
+def test_a_written_set_is_one_trial_of_what_it_was_made_of(tmp_path):
+    data = DataConfig(name="mlr-viper", root=str(viper(tmp_path / "viper", 12)), trial=1)
+    write(open_split(data), tmp_path / "set", policy=resolved_policy(data), seed=0)
+    asked = {"rows": ["ftwa"], "changes": {"data.root": str(tmp_path / "set")}}
+    (cell,) = plan("table2", "mlr-written", trials=[1], **asked)
+    (own,) = plan("table2", "mlr-viper", trials=[1], **asked)
+    assert replace(cell.config, data=own.config.data) == own.config
+    with pytest.raises(ConfigError, match=r"data\.trial: .* with trial 1, got 2; ask for 1"):
+        plan("table2", "mlr-written", trials=[1, 2], **asked)
 
 
 def test_every_method_is_in_table1_by_a_row():

@@ -13,6 +13,7 @@ from resolute.tables.gains import CONTROLS
 from resolute.tables.layout import Grid, markdown
 from resolute.tables.published import BENCHMARKS, PUBLISHED, published
 from resolute.tables.results import results_page
+from resolute.tables.rows import rows_of
 from resolute.tables.sections import grids
 
 # FTWA's table 1 as it is printed: Rank-1 and Rank-5 on MLR-CUHK03, CAVIAR, MLR-VIPeR, MLR-Market.
@@ -36,6 +37,14 @@ def cell(anchor, method, *, data="mlr-viper", trial=0, **changes):
 def columns(grid, *heads):
     places = [grid.head.index(head) for head in heads]
     return {row[0]: tuple(row[place] for place in places) for row in grid.rows}
+
+
+def test_a_written_set_is_compared_with_the_recipe_of_what_it_was_made_of(anchor):
+    usual = cell(anchor, "ftwa")
+    config = {**usual.config, "data": {**usual.config["data"], "name": "mlr-written"}}
+    rows, notes = rows_of([replace(usual, config=config)])
+    assert [row.label for row in rows] == ["`ftwa`"]
+    assert notes == ()
 
 
 # ---------------------------------------------------------------------- what papers print

@@ -60,6 +60,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     options = parse(parser, own)
     if bool(options.runs) == bool(options.features):
         raise ConfigError("expected run folders, or --features with feature files")
+    _check_fit(options, overrides)
     overrides = {**overrides, **_asked(options)}
     if options.features:
         scored = _score_features(options, overrides)
@@ -79,29 +80,49 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     return 0
 
 
+def _check_fit(options: argparse.Namespace, overrides: Mapping[str, Any]) -> None:
+    """Refuse what only the other of runs and features can be asked for.
+
+    Raises:
+        ConfigError: if there is such an option.
+    """
+    if options.features and (options.runtime or options.precision):
+        raise ConfigError("--runtime and --precision: only for exported files, not --features")
+    if options.runs and (options.raw or options.seed is not None):
+        raise ConfigError("--raw and --seed: only for --features; a run has --data.seed")
+    if options.runs and any(path.startswith("protocol.") for path in overrides):
+        raise ConfigError("--protocol.FIELD: only for --features; a run has --protocol NAME")
+
+
 def _describe(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
-        "resolute evaluate RUN [RUN ...] [--section.field VALUE ...]\n"
+        "resolute evaluate RUN [RUN ...] [--protocol NAME] [--section.field VALUE ...]\n"
         "       resolute evaluate --features QUERY.npz GALLERY.npz [--protocol NAME]"
     )
     parser.epilog = (
         "Runs that differ in trial and seed alone are one row: their mean and deviation are\n"
         "printed. Others are rows of their own, with the folder of their first run in brackets.\n"
-        "Settings change what is scored: --method.fusion mean, --data.root ROOT, --data.trial 3,\n"
-        "--evaluation.unseen_rates 8,16, --evaluation.rerank_k1 30. A result with other settings\n"
-        "or rows is printed, not kept; a recipe with evaluation.rerank true keeps it.\n"
+        "Settings change what is scored: --method.fusion mean, --data.root ROOT,\n"
+        "--data.mlr.rates 8, --evaluation.unseen_rates 8,16, --evaluation.rerank_k1 30. A result\n"
+        "with other settings or rows is printed, not kept; a recipe with evaluation.rerank true\n"
+        "keeps it.\n"
+        "People that the run was trained on are refused, as other halves (--data.trial) have.\n"
         "Feature files: npz with vectors, pids, camids and optional rates, heights, quality; or\n"
-        "one pytorch_result.mat. Protocol fields change as --protocol.camera_rule none."
+        "one pytorch_result.mat. Only there protocol fields change: --protocol.camera_rule none."
     )
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="run folders, or files exported from them")
     add("--runtime", default="", help="of an exported file: onnxruntime or openvino")
     add("--precision", default="", help="of an exported file: f32 or bf16")
     add("--features", nargs="+", type=Path, metavar="FILE", help="embeddings of query and gallery")
-    add("--protocol", default="mlr", help=f"for --features: {', '.join(PROTOCOLS)} (default: mlr)")
+    add(
+        "--protocol",
+        metavar="NAME",
+        help=f"{', '.join(PROTOCOLS)} (default: the run's own; of features mlr)",
+    )
     add("--raw", action="store_true", help="for --features: do not L2-normalise the vectors")
-    add("--seed", type=int, default=0, help="for --features: seed of the draws (default: 0)")
+    add("--seed", type=int, help="for --features: seed of the draws (default: 0)")
     add("--flip", action="store_true", help="also a row with mirror images averaged in")
     add("--expand", type=int, metavar="N", help="also a row with queries expanded by N neighbours")
     add("--rerank", action="store_true", help="also a row after k-reciprocal re-ranking")
@@ -115,6 +136,8 @@ def _describe(parser: argparse.ArgumentParser) -> None:
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
     """Turn the flags into the settings they stand for."""
     asked: dict[str, Any] = {}
+    if options.runs and options.protocol is not None:
+        asked["evaluation.protocol"] = options.protocol
     if options.flip:
         asked["evaluation.flip"] = True
     if options.expand is not None:
@@ -167,6 +190,7 @@ def _rows_of(runs: Sequence[str], results: Sequence["Result"]) -> list[str]:
     Results of one method, benchmark and set of settings are the trials of one row; the second of
     one trial and seed begins another.
     """
+    from resolute.engine.settings import in_common
     from resolute.tables.gains import place
     from resolute.tables.rows import benchmark_of
 
@@ -174,7 +198,8 @@ def _rows_of(runs: Sequence[str], results: Sequence["Result"]) -> list[str]:
     first: dict[Any, str] = {}  # run by row
     keys = []
     for run, result in zip(runs, results, strict=True):
-        kind = (result.method, benchmark_of(result), _settings(result))
+        recipe = f"{in_common(result.config)} {result.start['sha256']}"
+        kind = (result.method, benchmark_of(result), recipe)
         cell = (kind, place(result))
         key = (*kind, taken[cell])
         taken[cell] += 1
@@ -185,15 +210,6 @@ def _rows_of(runs: Sequence[str], results: Sequence["Result"]) -> list[str]:
     return [
         f"{key[0]} ({first[key]})" if is_mixed or num_rows[key[0]] > 1 else key[0] for key in keys
     ]
-
-
-def _settings(result: "Result") -> str:
-    """Word what the trials of one row have in common."""
-    from resolute.tables.settings import FREE, leaves
-
-    apart = (*FREE, "data.trial", "train.seed")
-    shared = {path: value for path, value in leaves(result.config).items() if path not in apart}
-    return f"{shared} {result.start['sha256']}"
 
 
 def score_runs(runs: Sequence[str], overrides: Mapping[str, Any]) -> tuple[Rows, str]:
@@ -226,13 +242,13 @@ def _score_features(options: argparse.Namespace, overrides: Mapping[str, Any]) -
                 f"change, NAME one of {', '.join(_OF_FEATURES)}"
             )
         changes[section][name] = value
-    protocol: Protocol = override(find_protocol(options.protocol), changes["protocol"])
+    protocol: Protocol = override(find_protocol(options.protocol or "mlr"), changes["protocol"])
     asked = override(EvaluationConfig(), changes["evaluation"])
     query, gallery = load_query_gallery(*options.features, normalise=not options.raw)
     scorer = Scorer(
         protocol,
         gallery,
-        streams=Streams(options.seed),
+        streams=Streams(options.seed or 0),
         trial=0,
         has_verification=asked.verification,
     )

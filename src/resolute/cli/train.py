@@ -52,10 +52,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     own, settings = take_settings(words)
     options = parse(parser, own)
 
-    config = find_recipe(options.method, options.data, options.recipe)
-    if options.config is not None:
-        config = override(config, read_settings(options.config))
-    config = override(config, settings)
+    filed = {} if options.config is None else read_settings(options.config)
+    root = settings.get("data.root", filed.get("data.root", ""))
+    config = find_recipe(options.method, options.data, options.recipe, root=root)
+    config = override(override(config, filed), settings)
     folder = options.out or (
         f"runs/{config.name}-{config.data.name}-t{config.data.trial}-s{config.train.seed}"
     )

@@ -3,6 +3,7 @@
 Torch-free, because the settings are shown by ``--help``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from resolute.core.rng import Stream, Streams
 from resolute.core.types import Record, Resolution, Split
 from resolute.data import synthetic
 from resolute.data.catalogue import DATASETS, family, find_dataset, merge
-from resolute.data.manifest import read_manifest
+from resolute.data.manifest import read_manifest, read_origin
 from resolute.data.mlr import MlrPolicy, build
 from resolute.data.synthetic import SyntheticConfig
 
@@ -30,9 +31,11 @@ class DataConfig:
         name: data set; with `mlr-` in front, its multi-low-resolution benchmark; `mlr-written` is
             a folder made by `resolute mlr build`.
         root: folder of the data set; every usual spelling is accepted.
-        trial: which of the data set's splits, counted from 0.
+        trial: which of the data set's splits, counted from 0; of `mlr-written` the one it was
+            made of.
         seed: fixes splits, rates and gallery draws; apart from `train.seed`, so that runs with
-            different seeds are scored on the same images.
+            different seeds are scored on the same images; of `mlr-written` the one it was made
+            with.
         validation: number of training identities held out, which then take the place of the
             test identities; 0 scores the test identities. Choices are made with this [ours].
         also_train: further sources as NAME=ROOT, for example mlr-cuhk03-p1=PATH, whose training
@@ -76,15 +79,68 @@ def open_split(config: DataConfig) -> Split:
         Training, query and gallery records; notes say what is missing or was held out.
 
     Raises:
-        ConfigError: if the name is unknown, the root is missing, the trial does not exist, or a
-            set that joins may show people whom the run is tested on.
+        ConfigError: if the name is unknown, the root is missing, the trial does not exist or is
+            not that of a written set, or a set that joins may show people whom the run is tested
+            on.
         DatasetError: if the data set cannot be read.
     """
+    return joined(open_parts(config))
+
+
+def open_parts(config: DataConfig) -> list[Split]:
+    """Read the sets that settings ask for, each with its own numbers.
+
+    Args:
+        config: data set, root, trial, policy.
+
+    Returns:
+        The set that is scored, behind it those that join in training.
+
+    Raises:
+        ConfigError: as :func:`open_split`.
+        DatasetError: if a data set cannot be read.
+    """
+    check_written(config)
     split = _open_one(config, config.name, config.root)
     if config.validation:
         split = hold_out(split, config.validation, streams=Streams(config.seed))
-    others = [_open_other(config, source) for source in config.also_train]
-    return merge([split, *others]) if others else split
+    return [split, *(_open_other(config, source) for source in config.also_train)]
+
+
+def joined(parts: Sequence[Split]) -> Split:
+    """Make one split of what :func:`open_parts` read.
+
+    Args:
+        parts: at least one.
+
+    Raises:
+        ConfigError: if two of them show people of one data set.
+    """
+    return merge(parts) if len(parts) > 1 else parts[0]
+
+
+def check_written(config: DataConfig) -> None:
+    """Have the settings of a written set name the trial and seed it was made with.
+
+    Gallery draws and the cells of tables go by them. Other data sets pass.
+
+    Args:
+        config: settings.
+
+    Raises:
+        ConfigError: if trial or seed are others, or the root is missing.
+        DatasetError: if there is no written set.
+    """
+    if config.name != WRITTEN:
+        return
+    origin = read_origin(_folder(config.name, config.root))
+    for name in ("trial", "seed"):
+        kept, asked = getattr(origin, name), getattr(config, name)
+        if kept != asked:
+            raise ConfigError(
+                f"data.{name}: the set in {config.root} was made of {origin.name} with {name} "
+                f"{kept}, got {asked}; ask for {kept}"
+            )
 
 
 def resolved_policy(config: DataConfig, name: str = "") -> MlrPolicy:

@@ -212,7 +212,37 @@ def family(name: str) -> str:
     Args:
         name: of a data set, its multi-low-resolution benchmark or a split.
     """
-    return re.split("[ /]", name.removeprefix("mlr-"))[0].partition("-")[0]
+    return _printed_set(name).partition("-")[0]
+
+
+def data_name(split: str) -> str:
+    """Return what ``data.name`` was for a split; of sets that train together, for the first.
+
+    Args:
+        split: its printed name.
+
+    Examples:
+        >>> data_name("mlr-viper/default/lr=cam1/thirds(2,3,4)/bicubic/trial0")
+        'mlr-viper'
+    """
+    name = re.split("[ /]", split)[0]
+    return re.sub("^(mlr-)?synthetic-seed[0-9]+$", r"\1synthetic", name)
+
+
+def shows_same_people(first: str, second: str) -> bool:
+    """Tell whether a number means the same person in two splits.
+
+    Args:
+        first: name of a split.
+        second: name of another; drawings of another seed show other people.
+    """
+    if family(first) != family(second):
+        return False
+    return family(first) != "synthetic" or _printed_set(first) == _printed_set(second)
+
+
+def _printed_set(name: str) -> str:
+    return re.split("[ /]", name.removeprefix("mlr-"))[0]
 
 
 def merge(splits: Sequence[Split]) -> Split:

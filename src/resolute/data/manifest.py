@@ -8,6 +8,7 @@ import errno
 import hashlib
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from PIL import Image
 from resolute.core.config import from_mapping, to_mapping
 from resolute.core.errors import ConfigError, DatasetError
 from resolute.core.types import Record, Resolution, Split
+from resolute.data.catalogue import data_name
 from resolute.data.decode import decode_image
 from resolute.data.degrade import Degraded, degrade
 from resolute.data.mlr import ROUNDING, STORAGE, MlrPolicy
@@ -63,6 +65,21 @@ class StoredImage:
     def token(self) -> str:
         """Return the digest of the pixels."""
         return self.sha256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a set was made of.
+
+    Attributes:
+        name: benchmark, as ``data.name`` takes it.
+        trial: which of its splits.
+        seed: that splits, rates and gallery draws come from.
+    """
+
+    name: str
+    trial: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,8 +257,7 @@ def read_manifest(folder: Path) -> Split:
     Raises:
         DatasetError: if there is no manifest, it is damaged, or it was edited.
     """
-    folder = Path(folder)
-    folder = folder.parent if folder.name == MANIFEST else folder
+    folder = _folder_of(folder)
     data = _load(folder)
     records: dict[str, list[Record]] = {role: [] for role in FOLDERS}
     for image in data["images"]:
@@ -267,6 +283,31 @@ def read_manifest(folder: Path) -> Split:
             "again"
         )
     return split
+
+
+def read_origin(folder: Path) -> Origin:
+    """Say what a written set was made of.
+
+    Args:
+        folder: the set, or its ``manifest.json``.
+
+    Returns:
+        Benchmark, trial and seed.
+
+    Raises:
+        DatasetError: if there is no manifest, or it is damaged.
+    """
+    data = _load(_folder_of(folder))
+    # Of sets that train together the first is the one that is scored.
+    trial = re.search("/trial([0-9]+)(/|$)", data["name"].split(" + ")[0])
+    return Origin(
+        name=data_name(data["name"]), trial=int(trial[1]) if trial else 0, seed=data["seed"]
+    )
+
+
+def _folder_of(path: Path) -> Path:
+    path = Path(path)
+    return path.parent if path.name == MANIFEST else path
 
 
 def _walk(split: Split) -> Iterator[tuple[str, int, Record]]:
@@ -372,7 +413,8 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
             for image in data["images"]
         )
         named = [isinstance(data[key], str) for key in ("name", "split_digest", "pillow")]
-        if not (valid and all(named) and isinstance(data["notes"], list) and "seed" in data):
+        seeded = isinstance(data["seed"], int)
+        if not (valid and all(named) and isinstance(data["notes"], list) and seeded):
             raise TypeError("an image entry or a field has the wrong type")
     except (KeyError, TypeError, ValueError, ConfigError, RecursionError) as error:
         raise DatasetError(

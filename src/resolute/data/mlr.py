@@ -41,10 +41,10 @@ class MlrPolicy:
         exchange: take all cameras but ``lr_camids`` as the LR view [ours: to see whether a model
             learnt a camera].
         roles: roles in which LR-view images lose resolution [SING: training and query].
-        query_set: ``lr`` = all LR-view test images are query and the others gallery [SING];
-            ``official`` = the roles stay as the data set has them [VPFA on Market-1501];
-            ``lr_of_gallery`` = as ``lr``, of the data set's gallery images alone: its own queries
-            are dropped [PS-HRNet].
+        query_set: ``lr`` = all LR-view test images are query and the others gallery [SING], but
+            those of people whom no gallery image shows are dropped [ours]; ``official`` = the roles
+            stay as the data set has them [VPFA on Market-1501]; ``lr_of_gallery`` = as ``lr``, of
+            the data set's gallery images alone: its own queries are dropped [PS-HRNet].
         distractors: gallery images of identity 0 or -1 that no query has: ``hr`` = those of the
             HR view stay [assumed], ``all`` = the LR view's stay too, degraded if ``roles`` holds
             the gallery [PRPR], ``none`` = all are dropped [PS-HRNet].
@@ -189,7 +189,7 @@ def build(split: Split, policy: MlrPolicy, *, streams: Streams) -> Split:
         source = Degraded(record.source, rate, policy.kernel)
         return replace(record, resolution=Resolution.LR, rate=rate, source=source)
 
-    query, gallery = _test_roles(split, policy, is_lr)
+    query, gallery, num_dropped = _test_roles(split, policy, is_lr)
     data_set, _, trial = split.name.partition(" ")
     parts = (f"mlr-{data_set}", policy.label(), trial.replace(" ", ""))
     result = Split(
@@ -203,7 +203,10 @@ def build(split: Split, policy: MlrPolicy, *, streams: Streams) -> Split:
             f"{result.name}: expected query and gallery images, got {len(result.query)} and "
             f"{len(result.gallery)}; is the LR view (cameras {policy.lr_camids}) the right one?"
         )
-    return replace(result, notes=(*split.notes, *_notes(result)))
+    notes = [*split.notes, *_notes(result)]
+    if num_dropped:
+        notes.append(f"{num_dropped} LR images dropped: no gallery image shows their people")
+    return replace(result, notes=tuple(notes))
 
 
 def with_query_rate(split: Split, rate: float) -> Split:
@@ -320,8 +323,8 @@ def _rates(split: Split, policy: MlrPolicy, is_lr: IsLr, streams: Streams) -> di
 
 def _test_roles(
     split: Split, policy: MlrPolicy, is_lr: IsLr
-) -> tuple[Iterable[Record], Iterable[Record]]:
-    """Deal the test images to query and gallery."""
+) -> tuple[Sequence[Record], Sequence[Record], int]:
+    """Deal the test images to query and gallery, and count those that fit in neither."""
     asked = {r.pid for r in split.query}
 
     def keeps(record: Record, role: Role) -> bool:
@@ -331,7 +334,7 @@ def _test_roles(
 
     gallery = [r for r in split.gallery if keeps(r, "gallery")]
     if policy.query_set == "official":
-        return split.query, gallery
+        return split.query, gallery, 0
     images: dict[str, tuple[Record, Role]] = {}
     if policy.query_set == "lr":
         images.update((r.key, (r, "query")) for r in split.query)
@@ -341,7 +344,9 @@ def _test_roles(
     for record, role in images.values():
         is_query = is_lr(record, role) and (record.pid > 0 or record.pid in asked)
         (query if is_query else rest).append(record)
-    return query, rest
+    shown = {r.pid for r in rest}
+    answered = [r for r in query if r.pid in shown]
+    return answered, rest, len(query) - len(answered)
 
 
 def _at_rate(record: Record, rate: float) -> Record:

@@ -1,7 +1,7 @@
 """The one way from a run folder to its model, its settings and the records it is scored on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from resolute.core.config import override
-from resolute.core.errors import ConfigError
+from resolute.core.errors import ConfigError, DatasetError, ProtocolError
 from resolute.core.types import Split
-from resolute.data.benchmark import open_split
+from resolute.data.benchmark import DataConfig, joined, open_parts, open_split
+from resolute.data.catalogue import family, shows_same_people
 from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World, resolve_device
 from resolute.engine.provenance import num_trainable
@@ -20,6 +21,8 @@ from resolute.inference.load import MODEL_NAME, Model, find_model, load
 
 # Where the data stand, and on what they are computed, changes no score.
 _FREE = frozenset({"data.root", "data.cache", "train.device", "train.threads"})
+# Query and gallery are the same whatever joins in training.
+_OF_TRAINING = frozenset({"data.also_train", "data.also_part"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +79,16 @@ def open_run(
         Model, settings and records.
 
     Raises:
-        ConfigError: if a setting is unknown, or the data are not those the run was trained on.
+        ConfigError: if a setting is unknown, the data are not those the run was trained on, or
+            others that were asked for hold people it was trained on.
         CheckpointError: if there is no model, or it is damaged.
         DatasetError: if the data set cannot be read.
     """
     file = find_model(path)
     folder = _run_of(file)
     changes = dict(overrides or {})
-    config = override(read_config(folder), changes)
+    own = read_config(folder)
+    config = override(own, changes)
     is_run = file.name == MODEL_NAME
     device = resolve_device(config.train.device, World()) if is_run else torch.device("cpu")
     model = load(
@@ -97,7 +102,7 @@ def open_run(
     )
     split = open_split(config.data)
     changed = frozenset(changes) - _FREE
-    _check_same_split(model, split, folder.resolve().name, changed)
+    _check_split(model, split, own.data, config.data, folder.resolve().name, changed)
     return OpenedRun(
         file=file,
         folder=folder,
@@ -134,12 +139,65 @@ def _run_of(file: Path) -> Path:
     )
 
 
-def _check_same_split(model: Model, split: Split, run: str, changed: frozenset[str]) -> None:
+def _check_split(
+    model: Model, split: Split, own: DataConfig, data: DataConfig, run: str, changed: frozenset[str]
+) -> None:
+    """Refuse records that are not the run's own, unless others were asked for.
+
+    Raises:
+        ConfigError: if they are others, or hold people that the run was trained on.
+    """
     # Empty where the weights came from elsewhere.
     trained_on = (model.metadata["split"], model.metadata["split_digest"])
-    is_other = any(path.startswith("data.") for path in changed)
-    if all(trained_on) and not is_other and (split.name, split.digest()) != trained_on:
+    if not all(trained_on) or (split.name, split.digest()) == trained_on:
+        return
+    asked = {path for path in changed if path.startswith("data.")}
+    if not asked:
         raise ConfigError(
             f"{run}: the records of {split.name} are not those the run was trained on: check "
-            "data.root; another set is taken by naming it (--data.name, --data.trial)"
+            "data.root; another set is taken by naming it (--data.name)"
         )
+    sets = trained_on[0].split(" + ")
+    if asked - _OF_TRAINING and any(shows_same_people(name, split.name) for name in sets):
+        _check_unseen(trained_on, split, own, data, run)
+
+
+def _check_unseen(
+    trained_on: tuple[str, str], split: Split, own: DataConfig, data: DataConfig, run: str
+) -> None:
+    is_folder = family(split.name) == "folder"  # whose numbers mean nothing in another one
+    roots = (data.root,) if is_folder else (data.root, own.root)
+    parts = _trained_parts(own, roots, trained_on)
+    if parts is None:
+        if is_folder:
+            return
+        raise ConfigError(
+            f"{run}: {split.name} shows people of {trained_on[0]}, and whom of them the run was "
+            f"trained on cannot be told: its {CONFIG_NAME} does not lead to its own records; set "
+            "data.root there"
+        )
+    trained = {
+        r.pid for p in parts if shows_same_people(p.name, split.name) for r in p.train if r.pid > 0
+    }
+    tested = {r.pid for r in (*split.query, *split.gallery) if r.pid > 0}
+    if trained & tested:
+        raise ConfigError(
+            f"{run}: was trained on {len(trained & tested)} of the {len(tested)} people of query "
+            f"and gallery in {split.name}: a score on them says nothing; take the run's own test "
+            "people or another data set"
+        )
+
+
+def _trained_parts(
+    own: DataConfig, roots: Iterable[str], trained_on: tuple[str, str]
+) -> list[Split] | None:
+    """Read what a run was trained on where it stands now or stood then; None if it does not."""
+    for root in dict.fromkeys(roots):
+        try:
+            parts = open_parts(replace(own, root=root))
+            whole = joined(parts)
+        except (ConfigError, DatasetError, ProtocolError):
+            continue  # another data set's folder
+        if (whole.name, whole.digest()) == trained_on:
+            return parts
+    return None

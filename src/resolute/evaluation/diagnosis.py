@@ -54,7 +54,8 @@ def check_queries(query: Labels, gallery: Labels, *, has_distractors: bool) -> N
     if has_distractors and num_distractors:
         raise ProtocolError(
             f"{num_distractors} queries have identity {DISTRACTOR_PID}, which marks distractors: "
-            "take them out or, if it is a person like any other, set --protocol.distractors none"
+            "take them out or, if it is a person like any other, set --protocol.distractors none "
+            "(with --features)"
         )
 
 
@@ -86,7 +87,9 @@ def explain_unmatched(
     if len(absent):
         parts.append(_identity_cause(candidates, query))
     if can_skip and has_match.any():
-        parts.append("to leave these queries out, counted: --protocol.on_unmatched skip")
+        parts.append(
+            "to leave these queries out, counted: --protocol.on_unmatched skip (with --features)"
+        )
     return "; ".join(parts)
 
 
@@ -99,7 +102,10 @@ def _examples(pids: NDArray[np.int64]) -> str:
 
 def _camera_cause(candidates: Candidates, query: Labels) -> str:
     cameras = np.union1d(query.camids, candidates.camids)
-    remedy = "if cameras are unknown or mean nothing, set --protocol.camera_rule none"
+    remedy = (
+        "if cameras are unknown or mean nothing, set --protocol.camera_rule none "
+        "(with --features), of a run --protocol all-shot"
+    )
     if len(cameras) == 1:
         return f"likely cause: every image has camera {cameras[0]}; {remedy}"
     return f"likely cause: these people were seen by one camera only; {remedy}"

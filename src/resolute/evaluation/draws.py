@@ -94,7 +94,8 @@ class SingleShot:
         draws = self._shared
         if self._is_per_query and not self.is_constant:
             rng = self._streams.numpy(Stream.TRIAL, self._trial, "query", position)
-            draws = rng.random(draws.shape)
+            # People first, so that distractors, which stand behind them, move no draw.
+            draws = rng.random(draws.shape[::-1]).T
         code = int(np.searchsorted(self._names, pid))
         match = matches[_pick(draws[:, code], len(matches))][:, None]  # (T, 1)
         codes, gallery = self._gallery(draws, camid)  # (I',), (T, I')

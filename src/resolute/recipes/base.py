@@ -1,6 +1,8 @@
 """What the recipes of all methods share: a benchmark and how it is fed and scored."""
 
-from resolute.data.benchmark import DataConfig
+from typing import Literal
+
+from resolute.data.benchmark import MLR, DataConfig
 from resolute.data.config import LoaderConfig
 from resolute.engine.config import EvaluationConfig, RunConfig
 from resolute.methods.variants import VARIANTS
@@ -21,13 +23,17 @@ def start(method: str, data: str) -> RunConfig:
     Returns:
         The complete settings.
     """
-    base = data.removeprefix("mlr-")
+    base = data.removeprefix(MLR)
     return RunConfig(
         name=method,
         data=DataConfig(name=data),
         loader=LoaderConfig(num_instances=1 if base in ONE_PICTURE_PER_VIEW else 2),
         method=VARIANTS[method],
-        evaluation=EvaluationConfig(
-            protocol="mlr" if data.startswith("mlr-") or base in NATIVE_LR else "market"
-        ),
+        evaluation=EvaluationConfig(protocol=_protocol(data)),
     )
+
+
+def _protocol(data: str) -> Literal["mlr", "market", "cuhk03-classic"]:
+    if data.startswith(MLR) or data in NATIVE_LR:
+        return "mlr"
+    return "cuhk03-classic" if data.startswith("cuhk03-classic-") else "market"

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from resolute.data.benchmark import MLR
+from resolute.data.catalogue import find_dataset
+from resolute.data.sampler import num_steps
 from resolute.engine.config import RunConfig, TrainConfig
 from resolute.methods.config import OptimiserConfig, ScheduleConfig
 from resolute.methods.settings.sing import ROWS, SINGConfig
@@ -9,10 +12,13 @@ from resolute.models.config import ModelConfig
 from resolute.recipes import ftwa
 from resolute.recipes.base import start
 
-# 1000 steps of 40 + 40 images on CAVIAR, 5000 on CUHK01 [SING]; VIPeR as CAVIAR, others as CUHK01
+# Of 40 + 40 images: 1000 on CAVIAR, 5000 on CUHK01 [SING]; VIPeR as CAVIAR, others as CUHK01
 # [assumed].
-EPOCHS = {"caviar": 143, "mlr-viper": 125}
-EPOCHS_ELSEWHERE = 31
+STEPS = {"caviar": 1000, "viper": 1000}
+STEPS_ELSEWHERE = 5000
+BATCH_SIZE = 80
+# Of CUHK03's classic splits, which differ by some; sets of unknown size train as long [assumed].
+IMAGES_ELSEWHERE = 13_000
 # The super-resolution networks come pre-trained in the publication; here they learn first, in
 # epochs on top of the others [ours].
 RESTORATION_SHARE = 0.25
@@ -36,12 +42,12 @@ def paper(method: str, data: str) -> RunConfig:
     base = start(method, data)
     return replace(
         base,
-        loader=replace(base.loader, batch_size=80, pad=0, erasing=0.0),
+        loader=replace(base.loader, batch_size=BATCH_SIZE, pad=0, erasing=0.0),
         model=ModelConfig(height=160, width=72),
         method=replace(ROWS[method], identity_network="dgd", restoration_share=RESTORATION_SHARE),
         optimiser=OptimiserConfig(name="sgd", nesterov=False, learning_rate=0.01),
         schedule=ScheduleConfig(warmup=0.0, shape="polynomial", power=0.5),
-        train=TrainConfig(epochs=_with_restoration(EPOCHS.get(data, EPOCHS_ELSEWHERE))),
+        train=TrainConfig(epochs=_with_restoration(_epochs(data))),
     )
 
 
@@ -106,6 +112,13 @@ def _short(method: str) -> SINGConfig:
         label_smoothing=0.1,
         normalise=True,
     )
+
+
+def _epochs(data: str) -> int:
+    base = data.removeprefix(MLR)
+    counts = find_dataset(base).counts
+    num_images = (counts and counts.train.images) or IMAGES_ELSEWHERE
+    return round(STEPS.get(base, STEPS_ELSEWHERE) / num_steps(num_images, BATCH_SIZE))
 
 
 def _with_restoration(epochs: int) -> int:

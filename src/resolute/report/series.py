@@ -1,10 +1,12 @@
 """Runs of one method on one benchmark are its trials: one line in every chart."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from resolute.engine.settings import in_common
 from resolute.evaluation.report import Report
 from resolute.evaluation.summary import Spread, Summary
 from resolute.report.exhibit import Exhibit
@@ -143,8 +145,9 @@ class Series:
 def chapters(exhibits: Sequence[Exhibit]) -> dict[str, list[Series]]:
     """Sort runs by benchmark and, within it, by method.
 
-    Runs of one method and one start that differ in trial or seed are one series. Two runs of the
-    same trial and seed differ in their settings: then each run is a series, told by its folder.
+    Runs of one method, start and set of settings that differ in trial or seed are one series. Of
+    several sets of settings, or of one trial and seed run twice, each is a series, told by the
+    folder of its first run.
 
     Args:
         exhibits: runs in the order given.
@@ -160,18 +163,23 @@ def chapters(exhibits: Sequence[Exhibit]) -> dict[str, list[Series]]:
 
 
 def _series(exhibits: Sequence[Exhibit]) -> list[Series]:
-    groups: dict[tuple[str, str], list[Exhibit]] = {}
+    groups: dict[tuple[str, str, str, int], list[Exhibit]] = {}
+    taken: Counter[tuple[str, str, str, int, int]] = Counter()
     for exhibit in exhibits:
         method = exhibit.method if exhibit.is_trained else f"{exhibit.method} (untrained)"
-        groups.setdefault((method, exhibit.start), []).append(exhibit)
-    methods = [method for method, _ in groups]
+        kind = (method, exhibit.start, str(in_common(exhibit.provenance["settings"])))
+        cell = (*kind, exhibit.trial, exhibit.seed)
+        groups.setdefault((*kind, taken[cell]), []).append(exhibit)
+        taken[cell] += 1
+    starts = {(method, start) for method, start, *_ in groups}
+    num_starts = Counter(method for method, _ in starts)
+    num_groups = Counter((method, start) for method, start, *_ in groups)
     named: list[tuple[str, list[Exhibit]]] = []
-    for (method, start), members in groups.items():
-        label = method if methods.count(method) == 1 else f"{method} from {start}"
-        if len({(e.trial, e.seed) for e in members}) == len(members):
-            named.append((label, members))
-        else:
-            named += [(f"{label}, run {exhibit.name}", [exhibit]) for exhibit in members]
+    for (method, start, *_), members in groups.items():
+        label = method if num_starts[method] == 1 else f"{method} from {start}"
+        if num_groups[method, start] > 1:
+            label = f"{label}, run {members[0].name}"
+        named.append((label, members))
     return [
         Series(label=label, number=number, exhibits=tuple(members))
         for number, (label, members) in enumerate(named)

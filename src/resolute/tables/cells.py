@@ -14,14 +14,15 @@ from typing import Any
 
 from resolute.core.config import override, to_mapping, unknown_name, walk
 from resolute.core.errors import ConfigError
-from resolute.data.benchmark import MLR, benchmark_names
+from resolute.data.benchmark import MLR, benchmark_names, check_written
 from resolute.engine.config import RunConfig
 from resolute.engine.provenance import portable, start_of
+from resolute.engine.settings import FREE, leaves
 from resolute.methods.variants import TABLE1, TABLE2, VARIANTS
 from resolute.models.pretrained import recognise
 from resolute.recipes.base import NATIVE_LR
 from resolute.recipes.catalogue import find_recipe
-from resolute.tables.settings import FREE, OF_CELL, leaves
+from resolute.tables.settings import OF_CELL
 
 TABLES: dict[str, tuple[str, ...]] = {
     "table2": TABLE2,  # the variants of the paper and their controls [FTWA table 2]
@@ -204,8 +205,9 @@ def plan(
         Cells in the order they are to be filled.
 
     Raises:
-        ConfigError: if a name or setting is unknown, or a weight file is of a kind that this
-            library cannot convert.
+        ConfigError: if a name or setting is unknown, a written set is of another trial, or a
+            weight file is of a kind that this library cannot convert.
+        DatasetError: if there is no written set.
     """
     if table not in TABLES:
         raise ConfigError(unknown_name("table", table, list(TABLES)))
@@ -225,6 +227,8 @@ def plan(
             where = {"data.trial": trial, "train.seed": seed}
             made = [_cell(table, row, name, flavour, asked, where) for row in chosen]
             cells += sorted(made, key=lambda cell: cell.is_derived)  # behind what they score
+    for config in dict.fromkeys(cell.config.data for cell in cells):
+        check_written(config)
     return cells
 
 
@@ -280,7 +284,7 @@ def _cell(
     asked: Mapping[str, Any],
     where: Mapping[str, Any],
 ) -> Cell:
-    base = find_recipe(row, data, flavour)
+    base = find_recipe(row, data, flavour, root=str(asked.get("data.root", "")))
     fusions: dict[str, Any] = {}
     if base.method.has_two_spaces:
         fusions = {"evaluation.fusions": FUSIONS}

@@ -8,11 +8,14 @@ from typing import Any
 
 from resolute.core.config import to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
+from resolute.data.benchmark import WRITTEN
+from resolute.data.catalogue import data_name
 from resolute.engine.result import Result
+from resolute.engine.settings import FREE, leaves
 from resolute.methods.variants import TITLES
 from resolute.recipes.catalogue import FLAVOURS, find_recipe
 from resolute.tables.gains import place
-from resolute.tables.settings import FREE, OF_CELL, leaves
+from resolute.tables.settings import OF_CELL
 
 _MOST_CHANGES = 4
 # As in the paper's tables: its own method and the parts of it behind the others.
@@ -110,7 +113,7 @@ def _changes(result: Result) -> str:
     try:
         kept = _of_training(result.config)
         for flavour in FLAVOURS:
-            recipe = find_recipe(result.method, result.config["data"]["name"], flavour)
+            recipe = find_recipe(result.method, _data_of(result), flavour)
             usual = _of_training(to_mapping(recipe))
             changed = [f"{p}={_word(v)}" for p, v in kept.items() if v != usual[p]]
             if len(changed) > _MOST_CHANGES:
@@ -125,6 +128,12 @@ def _changes(result: Result) -> str:
     except ConfigError:
         return "settings of another version"
     return best[1] if best else ""
+
+
+def _data_of(result: Result) -> str:
+    """Name the data set whose recipe a result goes by."""
+    name: str = result.config["data"]["name"]
+    return data_name(result.data) if name == WRITTEN else name
 
 
 def _of_training(config: Mapping[str, Any]) -> dict[str, Any]:

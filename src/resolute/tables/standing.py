@@ -15,11 +15,11 @@ from resolute.engine.checkpoint import CHECKPOINT_NAME
 from resolute.engine.config import RunConfig
 from resolute.engine.provenance import portable
 from resolute.engine.result import Result
+from resolute.engine.settings import FREE, leaves
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import read_metadata
 from resolute.tables.cells import Cell
 from resolute.tables.lock import is_held
-from resolute.tables.settings import FREE, leaves
 
 # An untrained network depends on its data, its weights and its scoring alone.
 _OF_ANCHOR = ("data.", "model.", "evaluation.", "method.")

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 
 from resolute.core.errors import ConfigError
 from resolute.engine.result import Result
+from resolute.engine.settings import FREE, leaves
 from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.summary import Summary
 from resolute.tables.gains import difference, place
 from resolute.tables.layout import COUNTED_ONCE, DIFFERING, Grid, claim, differing, percent
 from resolute.tables.rows import benchmark_of
-from resolute.tables.settings import FREE, OF_CELL, leaves
+from resolute.tables.settings import OF_CELL
 
 Pair = tuple[Result, Result]  # what is compared with, what is compared
 
