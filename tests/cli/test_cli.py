@@ -289,3 +289,7 @@ def test_the_command_kept_with_a_result_names_no_folder_of_this_machine():
     words += ["--out=/tmp/x", "--resume"]
     kept = command_of(words)
     assert kept == ("resolute train ftwa --data.root ROOT --model.weights osnet.pth --out=RUN")
+    sources = "mlr-viper=/home/me/my viper,mlr-cuhk03-p1=/home/me/cuhk"
+    for words in (["--data.also_train", sources], [f"--data.also_train={sources}"]):
+        shown = command_of(["ftwa", *words]).replace("=", " ", words[0].count("also_train="))
+        assert "--data.also_train mlr-viper=ROOT,mlr-cuhk03-p1=ROOT" in shown

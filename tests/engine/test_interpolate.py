@@ -103,7 +103,7 @@ def test_blending_afterwards_is_training_with_keep_start(trained, tmp_path):
 
 def test_wrong_folders_and_files_are_refused(trained, weights, tmp_path):
     folder, config = trained
-    with pytest.raises(ConfigError, match="holds a model already: choose another folder"):
+    with pytest.raises(ConfigError, match="holds a run; resume it or choose another folder"):
         blend(folder, folder, share=0.5)
     other = tmp_path / "other.pth"
     torch.save(build_backbone("osnet_x0_25").state_dict(), other)

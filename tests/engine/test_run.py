@@ -192,8 +192,13 @@ def test_converted_weights_score_without_training(tmp_path):
     result = evaluate(tmp_path / "run", overrides=overrides)
     assert result.start["name"] == "osnet.pth.tar"
     assert set(result.scores) == {"protocol", "hr"}  # one vector, nothing to join in other ways
-    with pytest.raises(ConfigError, match="holds a model"):
+    with pytest.raises(ConfigError, match=r"model.safetensors: holds a run"):
         convert(weights, tmp_path / "run", model=ModelConfig(backbone="osnet_x0_25"))
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.safetensors").write_bytes(b"of a training")
+    with pytest.raises(ConfigError, match=r"checkpoint.safetensors: holds a run"):
+        convert(weights, tmp_path / "begun")
+    assert [path.name for path in (tmp_path / "begun").iterdir()] == ["checkpoint.safetensors"]
 
 
 def test_validation_takes_training_identities_only(tmp_path):

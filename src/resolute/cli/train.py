@@ -62,6 +62,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     return _train(config, Path(folder), options, command_of(words))
 
 
+_SOURCES = "--data.also_train"
+
+
 def command_of(words: Sequence[str]) -> str:
     """Word the command that makes a run again, without where files stand on this machine.
 
@@ -78,6 +81,10 @@ def command_of(words: Sequence[str]) -> str:
         last = shown[-1] if shown else ""
         if last in placeholders:
             shown.append(placeholders[last])
+        elif last == _SOURCES:
+            shown.append(_without_roots(word))
+        elif option == _SOURCES and has_value:
+            shown.append(f"{option}={_without_roots(value)}")
         elif has_value and option in placeholders:
             shown.append(f"{option}={placeholders[option]}")
         elif word not in ("--resume", "--resume-changed", "--quiet", "--evaluate"):
@@ -87,6 +94,11 @@ def command_of(words: Sequence[str]) -> str:
     if not any(word.startswith("--out") for word in shown):
         shown += ["--out", "RUN"]
     return shlex.join(["resolute", "train", *shown])
+
+
+def _without_roots(sources: str) -> str:
+    names = [source.partition("=")[0].strip() for source in sources.strip("[]() ").split(",")]
+    return ",".join(f"{name}=ROOT" for name in names)
 
 
 def _train(config: RunConfig, folder: Path, options: argparse.Namespace, command: str) -> int:

@@ -9,6 +9,7 @@ from resolute.core.rng import Streams
 from resolute.engine.interpolate import keep_start, start_weights
 from resolute.engine.provenance import sha256_of, weights_note
 from resolute.engine.run import read_config, write_config
+from resolute.engine.saver import check_no_run
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME, load
 from resolute.inference.model_file import save_model
@@ -24,17 +25,16 @@ def blend(folder: Path, out: Path, *, share: float, weights: str = "") -> None:
 
     Args:
         folder: run folder of a finished run with ``train.keep_start`` 0.
-        out: run folder to make; must not hold a model.
+        out: run folder to make; must not hold a run.
         share: of the start weights, 0 to 1.
         weights: the start weights' file; by default where the run's settings say.
 
     Raises:
-        ConfigError: if ``out`` holds a model, the run is blended already or started from random
+        ConfigError: if ``out`` holds a run, the run is blended already or started from random
             weights, or the weight file is not the one it started from.
         CheckpointError: if a file is missing or damaged.
     """
-    if (out / MODEL_NAME).exists():
-        raise ConfigError(f"{out} holds a model already: choose another folder")
+    check_no_run(out)
     config = read_config(folder)
     if config.train.keep_start:
         raise ConfigError(

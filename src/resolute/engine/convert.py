@@ -4,12 +4,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from resolute.core.config import to_mapping
-from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import InputSpec
 from resolute.engine.config import RunConfig
 from resolute.engine.provenance import portable, start_of
 from resolute.engine.run import write_config
+from resolute.engine.saver import check_no_run
 from resolute.inference.card import write_card
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import save_model
@@ -28,18 +28,17 @@ def convert(weights: Path, folder: Path, *, model: ModelConfig | None = None) ->
 
     Args:
         weights: weight file.
-        folder: run folder to make; must not hold a model.
+        folder: run folder to make; must not hold a run.
         model: backbone and input size; recognised by names and shapes when None.
 
     Returns:
         One line on what matched.
 
     Raises:
-        ConfigError: if the folder holds a model, or the settings contradict each other.
+        ConfigError: if the folder holds a run, or the settings contradict each other.
         CheckpointError: if the file is damaged, asks to run code, or fits no backbone.
     """
-    if (folder / MODEL_NAME).exists():
-        raise ConfigError(f"{folder} holds a model already: choose another folder")
+    check_no_run(folder)
     settings = replace(model or recognise(weights), weights=str(weights))
     config = RunConfig(name=NAME, model=settings, method=VARIANTS[NAME])
     blueprint = config.blueprint(num_identities=1, height_reference=float(settings.height))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from resolute.core.errors import CheckpointError, ConfigError, ReidError
 from resolute.engine.averaging import Average
 from resolute.engine.checkpoint import (
+    CHECKPOINT_NAME,
     Checkpoint,
     RunState,
     check_same_run,
@@ -23,6 +24,20 @@ from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import load_weights
 
 Resume = Literal["no", "exact", "changed"]
+
+
+def check_no_run(folder: Path) -> None:
+    """Refuse to make a run where there is one.
+
+    Args:
+        folder: run folder.
+
+    Raises:
+        ConfigError: if it holds a checkpoint or a model: a finished run may have lost the former.
+    """
+    for name in (CHECKPOINT_NAME, MODEL_NAME):
+        if (folder / name).exists():
+            raise ConfigError(f"{folder / name}: holds a run; resume it or choose another folder")
 
 
 class Saver:
@@ -68,10 +83,7 @@ class Saver:
         """
         if resume != "no":
             return self._restore(accept_changes=resume == "changed")
-        # A finished run may have lost its checkpoint: its model is no less worth.
-        for file in (self.path, self.path.with_name(MODEL_NAME)):
-            if file.exists():
-                raise ConfigError(f"{file}: holds a run; resume it or choose another folder")
+        check_no_run(self.path.parent)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
