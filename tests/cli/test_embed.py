@@ -11,6 +11,7 @@ from cli.test_cli import run
 from inference.small import noise, person, save_small
 from PIL import Image
 
+from resolute.core.errors import ConfigError
 from resolute.inference.joined import read_archive
 
 
@@ -43,6 +44,22 @@ def test_embed_in_one_run_and_in_shards(capsys, model, crops, tmp_path):
     assert run(capsys, "embed", "--merge", "--out", str(tmp_path / "b.npz"))[0] == 0
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert len(read_archive(tmp_path / "a.npz")[0]) == 5
+
+
+@pytest.mark.parametrize("verb", ["embed", "index"])
+def test_threads_reach_the_runtime_of_an_exported_file(capsys, monkeypatch, tmp_path, verb):
+    asked = []
+
+    def opened(file, **settings):
+        asked.append(settings["threads"])
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr("resolute.inference.load.open_exported", opened)
+    (tmp_path / "full.onnx").touch()
+    words = ["--model", str(tmp_path / "full.onnx"), "--out", str(tmp_path / "a.npz")]
+    assert run(capsys, verb, str(tmp_path), *words, "--threads", "3")[0] == 2
+    assert asked == [3]
+    assert "not on device cuda" in run(capsys, verb, "x", *words, "--device", "cuda")[2]
 
 
 def test_broken_images_stop_or_are_counted(capsys, model, crops, tmp_path):

@@ -1,6 +1,8 @@
 """``index``, ``search`` and ``gallery`` as a user meets them."""
 
 import json
+import os
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from resolute.core.errors import ConfigError
 from resolute.inference.indexing import camera_of
 from resolute.retrieval.gallery import Gallery
+from resolute.retrieval.rows import facts_type
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +115,23 @@ def test_looking_after_a_gallery(capsys, model, crops, tmp_path):
     )
     held = json.loads((tmp_path / "one" / "held.json").read_text())
     assert (held["key"], held["camera"]) == (key, "c1")
+    # All that is stored of an image, but what serves to find it and to check it.
+    names = {*facts_type(2).names} - {"hash", "squares", "key_end", "thumbnail_end", "size"}
+    assert names | {"native_size", "vectors", "space"} <= set(held)
+    with Gallery.open(place) as gallery:
+        stored, space = gallery.embedding([key]), gallery.space
+    assert held["norms"] == stored.norms[0].tolist()
+    assert held["vectors"] == stored.vectors[0].tolist()
+    assert held["space"] == asdict(space)
     with Image.open(tmp_path / "one" / "thumbnail.jpg") as picture:
         assert picture.height <= 160
     code, out, _ = run(capsys, "gallery", "export", place, "--out", str(tmp_path / "all.npz"))
     with np.load(tmp_path / "all.npz", allow_pickle=False) as arrays:
         assert arrays["vectors"].shape[0] == len(arrays["keys"]) == 8
+        assert arrays["ids"].tolist() == list(range(8))
+        assert arrays["norms"].shape == arrays["quality"].shape == (8, 2)
+        assert arrays["norms"][0].tolist() == held["norms"]
+        assert {name: arrays[name].item() for name in asdict(space)} == asdict(space)
     assert "8" in run(capsys, "gallery", "verify", place)[1]
     code, out, _ = run(capsys, "gallery", "delete", place, key)
     assert "resolute gallery purge" in out
@@ -124,6 +139,33 @@ def test_looking_after_a_gallery(capsys, model, crops, tmp_path):
     code, out, _ = run(capsys, "gallery", "delete", place, "--camera", "c2", "--purge")
     assert out.split() == ["deleted", "4", "purged", "4"]
     assert run(capsys, "gallery", "expire", place)[1].split()[:4] == ["erased", "0", "images", "3"]
+    index = ["index", str(crops), "--model", model, "--out", place, *words[:-2]]
+    out = run(capsys, *index)[1]
+    assert "0 images added, 3 were there already, 5 deleted or expired before" in out
+    out = run(capsys, *index, "--again")[1]
+    assert "5 images added, 3 were there already, 1 side" in out
+
+
+def test_an_export_that_fails_leaves_no_half_of_it(capsys, whole, tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("resolute.cli.gallery.np.savez", full)
+    code, _, err = run(capsys, "gallery", "export", whole, "--out", str(tmp_path / "all.npz"))
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "No space left on device" in err
+
+
+def test_index_says_what_is_beyond_the_retention(capsys, model, tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for pid in (1, 2):
+        Image.fromarray(person(pid)).save(folder / f"{pid}.png")
+    os.utime(folder / "1.png", (1e9, 1e9))
+    words = ["--model", model, "--out", str(tmp_path / "g"), "--quiet", "--time-from-files"]
+    out = run(capsys, "index", str(folder), *words, "--retention-days", "30")[1]
+    assert "1 images added, 0 were there already, 1 older than the retention" in out
 
 
 def test_broken_images_stop_or_are_listed(capsys, model, crops, tmp_path):

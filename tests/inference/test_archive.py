@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from inference.small import person, save_small
 from PIL import Image
 
@@ -221,6 +222,52 @@ def test_a_replaced_image_is_embedded_again(model, crops, tmp_path):
     keys, embedding, _ = read_archive(out)
     expected = model.embed(folder / "03.png")
     assert np.allclose(embedding.vectors[keys.index("03.png")], expected.vectors[0], atol=1e-5)
+
+
+@pytest.fixture
+def half_broken(model, crops, tmp_path):
+    """A folder with one broken image, and the archive without it."""
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for path in crops.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "06.png").write_bytes(b"half an image")
+    skip = ArchiveOptions(block_size=4, batch_size=3, on_error="skip")
+    out = tmp_path / "all.npz"
+    return folder, out, skip, embed_folder(model, folder, out, options=skip)
+
+
+@pytest.mark.parametrize("name", ["06.png", "03.png"])
+def test_a_finished_archive_of_other_pictures_is_refused(model, half_broken, name):
+    folder, out, skip, manifest = half_broken
+    assert embed_folder(model, folder, out, options=skip) == manifest
+    Image.fromarray(person(50)).save(folder / name)  # mended, or replaced
+    before = out.read_bytes()
+    for shard in (None, (0, 2)):
+        with pytest.raises(ConfigError, match=r"images have changed since; remove it or choose"):
+            embed_folder(model, folder, out, options=skip, shard=shard)
+    assert out.read_bytes() == before
+
+
+def test_a_finished_archive_of_a_version_without_stamps_is_taken(model, half_broken):
+    folder, out, skip, manifest = half_broken
+    del manifest["stamps"]
+    out.with_name("all.npz.json").write_text(json.dumps(manifest))
+    assert embed_folder(model, folder, out, options=skip) == manifest
+
+
+def test_what_was_skipped_is_no_success_where_nothing_may_be(model, half_broken):
+    folder, out, _, _ = half_broken
+    with pytest.raises(ConfigError, match=r"1 images were skipped, first 06\.png \(.+--on-error"):
+        embed_folder(model, folder, out, options=HOW)
+
+
+def test_blocks_say_what_made_them(model, crops, tmp_path, monkeypatch):
+    by_torch = embed_folder(model, crops, tmp_path / "a.npz", options=HOW)["made_by"][1]
+    assert by_torch == f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    monkeypatch.setattr("resolute.inference.model.Model.runtime", "openvino bf16")
+    by_other = embed_folder(model, crops, tmp_path / "b.npz", options=HOW)["made_by"][1]
+    assert by_other == f"openvino bf16, {by_torch}"
 
 
 def test_a_full_disk_is_one_message_and_loses_nothing(model, crops, single, tmp_path, monkeypatch):

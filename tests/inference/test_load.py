@@ -71,7 +71,7 @@ def test_few_images_are_in_memory_whatever_their_resolutions(model, monkeypatch)
 
     monkeypatch.setattr("resolute.inference.model.decoded", pictures)
     assert len(model.embed([], resolution=["hr", "lr"] * 20, batch_size=1)) == 40
-    assert max(most) < 20
+    assert max(most) < 12
 
 
 def test_boxes_of_a_frame_are_crops_of_it(model):

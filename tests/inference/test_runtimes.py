@@ -8,11 +8,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from inference.small import save_small
 from onnx import TensorProto, helper, numpy_helper
 
 from resolute.core.errors import CheckpointError, ConfigError, ReidError
 from resolute.core.images import Images
 from resolute.core.types import InputSpec
+from resolute.inference.load import load
+from resolute.inference.model_file import load_model
 from resolute.inference.presets import PRESETS, find_preset
 from resolute.inference.runtimes import open_exported
 from resolute.inference.sessions import check_onnx
@@ -111,6 +114,30 @@ def test_a_tracker_file_embeds_alike_in_every_runtime(tmp_path, runtime):
     assert exported.to("cpu") is exported
     assert exported.input_spec == SPEC
     assert exported.runtime == runtime
+
+
+@pytest.fixture
+def loadable(tmp_path):
+    """A tracker's file that names the run it comes from."""
+    folder = save_small(tmp_path / "run")
+    _, metadata = load_model(folder / "model.safetensors")
+    return write_tracker(tmp_path, run=metadata)
+
+
+def test_threads_reach_the_runtime(loadable):
+    model = load(loadable, threads=3)
+    options = model.method.sessions["hr"]._session.get_session_options()
+    assert options.intra_op_num_threads == 3
+    assert model.runtime == "onnxruntime f32"
+    assert load(loadable, runtime="openvino").runtime == "openvino f32"
+
+
+def test_an_exported_file_runs_on_no_other_device(loadable):
+    for device in ("cpu", "auto", torch.device("cpu")):
+        assert load(loadable, device=device).device.type == "cpu"
+    for device in ("cuda", "mps", torch.device("cuda", 1)):
+        with pytest.raises(ConfigError, match=r"runs on the CPU, not on device (cuda|mps)"):
+            load(loadable, device=device)
 
 
 def test_presets_are_what_consumers_feed():

@@ -8,7 +8,7 @@ from resolute.core.errors import ConfigError
 from resolute.retrieval.accelerator import FaissAccelerator
 from resolute.retrieval.embedded import EmbeddedEngine
 from resolute.retrieval.gallery import Gallery
-from resolute.retrieval.types import Where
+from resolute.retrieval.types import VectorSpace, Where
 
 pytest.importorskip("faiss")
 
@@ -79,6 +79,52 @@ def test_a_graph_finds_most_and_claims_nothing(tmp_path):
         assert not any(answer.exact for answer in answers)
         filtered = gallery.search(query, k=5, where=Where(camera="c2"))
         assert {h.camera for a in filtered for h in a.hits} == {"c2"}
+
+
+def test_a_graph_finds_as_much_behind_a_filter(tmp_path):
+    # A hundred cameras, each of which shifts its vectors: those of one camera lie apart.
+    rng = np.random.default_rng(0)
+    num, num_cameras = 5000, 100
+    embedding = draw(1, num, streams=1, dim=16)
+    shifts = rng.normal(size=(num_cameras, 16)) * 0.3
+    vectors = embedding.vectors[:, 0] + shifts[np.arange(num) % num_cameras]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    embedding.vectors[:, 0] = vectors
+    query = embedding.take(slice(20))
+    with Gallery.create(
+        tmp_path / "g", space=VectorSpace.of(embedding, fingerprint="model")
+    ) as gallery:
+        gallery.add(items(num, cameras=num_cameras), embedding)
+    wheres = [Where(camera=f"c{c}") for c in range(0, 100, 9)]
+    wheres += [Where(start=0.4 * num), Where(not_camera="c3", end=0.7 * num)]
+    found = wanted = 0
+    with (
+        Gallery.open(tmp_path / "g") as exact,
+        Gallery.open(tmp_path / "g", accelerator=FaissAccelerator("hnsw")) as gallery,
+    ):
+        for where in wheres:
+            truth = exact.search(query, k=60, where=where)
+            for want, answer in zip(truth, gallery.search(query, k=60, where=where), strict=True):
+                assert len(answer.hits) == min(60, answer.num_compared) == len(want.hits)
+                found += len({h.key for h in answer.hits} & {h.key for h in want.hits})
+                wanted += len(want.hits)
+    assert found >= 0.95 * wanted
+
+
+def test_what_the_graph_does_not_reach_is_scanned(tmp_path, monkeypatch):
+    embedding, query = draw(1, 300), draw(2, 6)
+    filled(tmp_path / "g", embedding).close()
+
+    def lost(index, vectors, wanted, passing):
+        rows = np.tile(np.arange(wanted), (len(vectors), 1))
+        rows[::2, 4:] = -1
+        return rows
+
+    monkeypatch.setattr("resolute.retrieval.accelerator._Index.graph_candidates", lost)
+    with Gallery.open(tmp_path / "g", accelerator=FaissAccelerator("hnsw")) as gallery:
+        answers = gallery.search(query, k=5)
+    for answer, want in list(zip(answers, nearest(query, embedding, 5), strict=True))[::2]:
+        same(answer, want)
 
 
 def test_one_accelerator_serves_galleries_apart(tmp_path):

@@ -92,6 +92,7 @@ class Machine(RuleBasedStateMachine):
     def start(self):
         self.store = self.engine()
         self.model = {}
+        self.gone = set()
         self.deleted = 0
         self.last_id = -1
 
@@ -155,6 +156,7 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(GalleryError):
                 self.gallery.delete(keys)
         assert self.gallery.delete(keys, on_missing="skip") == count
+        self.gone |= set(keys) & set(self.model)
         for key in keys:
             self.model.pop(key, None)
         self.deleted += count
@@ -165,6 +167,7 @@ class Machine(RuleBasedStateMachine):
             return
         gone = self.passing(where)
         assert self.gallery.delete_where(where) == len(gone)
+        self.gone |= set(gone)
         for key in gone:
             del self.model[key]
         self.deleted += len(gone)
@@ -179,6 +182,7 @@ class Machine(RuleBasedStateMachine):
         # Images without a time were added just now.
         gone = [key for key, one in self.model.items() if one[2] is not None and one[2] < age]
         assert self.gallery.expire(RETENTION_DAYS * DAY_S + age) == len(gone)
+        self.gone |= set(gone)
         for key in gone:
             del self.model[key]
         self.deleted = 0
@@ -227,10 +231,16 @@ class Machine(RuleBasedStateMachine):
         assert self.gallery.thumbnail(key) == picture
         entry = self.gallery.entry(key)
         assert (entry.id, entry.camera, entry.time) == (number, camera, time)
+        assert entry.norms is None
         assert entry.has_thumbnail == (picture is not None)
         stored = self.gallery.embedding([key])
         np.testing.assert_allclose(stored.vectors[0], POOL.vectors[row], atol=1e-6)
         np.testing.assert_array_equal(stored.quality[0], POOL.quality[row])
+
+    @rule(keys=st.lists(KEYS, max_size=4))
+    def remember(self, keys):
+        told = self.gallery.was_deleted(keys).tolist()
+        assert told == [key in self.gone for key in keys]
 
     @invariant()
     def counts(self):

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import json
 import os
+import resource
 import shutil
 import signal
 import time
@@ -349,8 +351,8 @@ class FullDisk:
         monkeypatch.setattr(files, "_sync", sync)
 
 
-# Files a call makes durable: those that grow or are new, and the manifest.
-WRITES = {"add": 4 + 1, "delete": 2 + 1, "purge": 6 + 5 + 5 + 1}
+# Files a call makes durable: those that grow or are new, the list of deleted keys, the manifest.
+WRITES = {"add": 4 + 1, "delete": 2 + 1 + 1, "purge": 6 + 5 + 5 + 1}
 
 
 @pytest.mark.parametrize("action", ["add", "delete", "purge"])
@@ -472,6 +474,97 @@ def test_what_a_failed_adding_left_is_erased_too(tmp_path):
         gallery.delete(["k0000"])
         gallery.purge()
         assert traces(folder, POOL, 9, "k0009", b"never stored") == []
+
+
+@contextlib.contextmanager
+def few_descriptors(limit):
+    """Let this process open that many files beside those it has open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = os.open(os.devnull, os.O_RDONLY)
+    os.close(taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_expiring_needs_few_descriptors(tmp_path, monkeypatch):
+    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 3)
+    folder, embedding = tmp_path / "g", POOL.take(slice(60))
+    new = [
+        Item(key=f"person-{i}", time=0.0 if i % 3 == 0 else 9e9, thumbnail=b"picture")
+        for i in range(60)
+    ]
+    with Gallery.create(folder, space=SPACE, retention_days=30) as gallery:
+        gallery.add(new, embedding)
+    with few_descriptors(20):
+        gallery = Gallery.open(folder)
+        assert gallery.expire(now=1e9) == 20
+        assert "person-30" not in gallery
+        assert len(gallery.search(POOL.take(slice(1)), k=60)[0].hits) == 40
+        gallery.verify()
+    gallery.close()
+    assert traces(folder, embedding, 30, "person-30", b"nothing") == []
+
+
+def test_too_many_open_files_are_called_that(whole):
+    with (
+        few_descriptors(0),
+        pytest.raises(GalleryError, match=r"cannot be read: too many open files; close some"),
+    ):
+        Gallery.open(whole)
+
+
+def test_no_answer_comes_from_before_a_deletion(whole, monkeypatch):
+    # The deletion is done, the files of the new state cannot be opened: then there is no answer.
+    def refuse(*_):
+        raise GalleryError("cannot be read: too many open files")
+
+    query = POOL.take(slice(1, 2))
+    with Gallery.open(whole) as gallery:
+        gallery.lock()
+        assert gallery.search(query, k=1)[0].hits[0].key == "k0001"
+        with monkeypatch.context() as patch:
+            patch.setattr(embedded, "Snapshot", refuse)
+            with pytest.raises(GalleryError, match="deleting was done, but then: cannot be read"):
+                gallery.delete(["k0001"])
+            patch.setattr(embedded, "load_snapshot", refuse)
+            for call in (
+                lambda: gallery.search(query, k=1),
+                lambda: gallery.entry("k0001"),
+                lambda: gallery.contains(["k0001"]),
+            ):
+                with pytest.raises(GalleryError, match="too many open files"):
+                    call()
+        assert gallery.search(query, k=1)[0].hits[0].key != "k0001"
+        assert gallery.purge() == 3
+    assert traces(whole, POOL, 1, "k0001", b"nothing") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists maps")
+def test_closing_gives_back_the_files(whole):
+    gallery = Gallery.open(whole)
+    found = gallery.search(POOL.take(slice(1)), k=3)
+    assert str(whole) in Path("/proc/self/maps").read_text()
+    gallery.close()
+    assert str(whole) not in Path("/proc/self/maps").read_text()
+    assert gallery.search(POOL.take(slice(1)), k=3) == found
+
+
+def test_a_gallery_without_a_list_of_deleted_keys_is_read(whole):
+    # The first ones had none.
+    good = use(whole)
+    document = json.loads(files.read_text(whole / "manifest.json"))
+    del document["erased"]
+    files.write_text(whole / "manifest.json", json.dumps(document))
+    (whole / "erased").unlink()
+    assert use(whole) == good
+    with Gallery.open(whole) as gallery:
+        assert gallery.was_deleted(["k0003", "k0005"]).tolist() == [False, False]
+        gallery.delete(["k0005"])
+        assert gallery.was_deleted(["k0003", "k0005"]).tolist() == [False, True]
+        gallery.verify()
 
 
 def test_opening_reads_no_data(tmp_path, monkeypatch):

@@ -89,6 +89,14 @@ def test_open_finds_what_create_made(client):
         Gallery(engine).search(draw(1, 1), fingerprint="x")
 
 
+@pytest.mark.parametrize("days", [-1, 0, float("nan")])
+def test_a_retention_erases_not_everything(client, days):
+    space = VectorSpace.of(draw(1, 1), fingerprint="model")
+    with pytest.raises(ConfigError, match="retention: expected days above 0"):
+        QdrantEngine.create(client, "people", space=space, retention_days=days)
+    assert not client.collection_exists("people")
+
+
 def test_what_one_vector_cannot_serve_is_refused(client):
     for fusion, metric in (
         ("mean", "sqeuclidean"),

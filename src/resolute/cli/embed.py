@@ -81,7 +81,9 @@ def _embed(options: argparse.Namespace, shard: tuple[int, int] | None) -> dict[s
         block_size=options.block_size,
     )
     keep_freed_memory()
-    model = load(options.model, device=options.device, runtime=options.runtime)
+    model = load(
+        options.model, device=options.device, runtime=options.runtime, threads=options.threads
+    )
     with (
         torch_settings(threads=options.threads, device=model.device),
         ImageProgress(is_quiet=options.quiet) as progress,

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from resolute.cli.overrides import parse
 from resolute.core.errors import ConfigError, GalleryError
+from resolute.inference.block import write_atomically
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.place import open_gallery
 from resolute.retrieval.types import Where
@@ -119,34 +121,38 @@ def _export(gallery: Gallery, options: argparse.Namespace) -> Found:
     entries = gallery.entries()
     embedding = gallery.embedding([entry.key for entry in entries])
 
-    def column(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def column(name: str, unknown: object = np.nan) -> np.ndarray[Any, np.dtype[Any]]:
         values = [getattr(entry, name) for entry in entries]
-        return np.array([np.nan if value is None else value for value in values])
+        return np.array([unknown if value is None else value for value in values])
 
-    np.savez(
-        options.out,
-        vectors=embedding.vectors,
-        quality=embedding.quality,
-        keys=np.array([entry.key for entry in entries], dtype=np.str_),
-        cameras=np.array([entry.camera for entry in entries], dtype=np.str_),
-        times=column("time"),
-        added=column("added"),
-        reliability=column("reliability"),
-        native_sizes=np.array([entry.native_size or (0, 0) for entry in entries], dtype=np.int64),
-        fingerprint=np.array(gallery.space.fingerprint),
-    )
+    arrays: dict[str, Any] = {
+        "vectors": embedding.vectors,
+        "quality": embedding.quality,
+        "norms": column("norms", (np.nan,) * gallery.space.num_streams),
+        "ids": column("id"),
+        "keys": np.array([entry.key for entry in entries], dtype=np.str_),
+        "cameras": np.array([entry.camera for entry in entries], dtype=np.str_),
+        "times": column("time"),
+        "added": column("added"),
+        "reliability": column("reliability"),
+        "native_sizes": column("native_size", (0, 0)),
+        **{name: np.array(value) for name, value in asdict(gallery.space).items()},
+    }
+    write_atomically(options.out, lambda file: np.savez(file, **arrays))
     return {"images": len(entries), "file": str(options.out)}
 
 
 def _export_one(gallery: Gallery, key: str, folder: Path) -> Found:
-    entry = asdict(gallery.entry(key))
-    embedding = gallery.embedding([key])
-    folder.mkdir(parents=True)
-    held = {**entry, "vectors": embedding.vectors[0].tolist()}
-    (folder / "held.json").write_text(json.dumps(held, indent=1) + "\n")
+    held = {
+        **asdict(gallery.entry(key)),
+        "vectors": gallery.embedding([key]).vectors[0].tolist(),
+        "space": asdict(gallery.space),
+    }
+    text = (json.dumps(held, indent=1) + "\n").encode()
     picture = gallery.thumbnail(key)
+    write_atomically(folder / "held.json", lambda file: file.write(text))
     if picture is not None:
-        (folder / "thumbnail.jpg").write_bytes(picture)
+        write_atomically(folder / "thumbnail.jpg", lambda file: file.write(picture))
     return {"key": key, "folder": str(folder)}
 
 

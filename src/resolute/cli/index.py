@@ -23,8 +23,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.usage = "resolute index DIR --model RUN --out GALLERY [options]"
     parser.epilog = (
         "Images whose keys are in the gallery are passed over and counted: the same command goes\n"
-        "on after an interruption and adds what is new. Keys are paths below DIR. GALLERY is\n"
-        "a folder, or http://host:6333/collection of a Qdrant server (RESOLUTE_QDRANT_API_KEY).\n"
+        "on after an interruption and adds what is new. What was deleted from the gallery or has\n"
+        "expired in it is passed over too, unless told --again. Keys are paths below DIR. GALLERY\n"
+        "is a folder, or http://host:6333/collection of Qdrant (RESOLUTE_QDRANT_API_KEY).\n"
         "--camera-pattern market reads 0002_c1s1_000451_03.jpg; a regular expression takes its\n"
         r"first group, for example '^(cam\d+)/'."
     )
@@ -37,6 +38,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     add("--time-from-files", action="store_true", help="time of an image: its file's, last changed")
     add("--no-thumbnails", action="store_true", help="keep no small pictures")
     add("--retention-days", type=float, help="of a new gallery: age at which expire erases")
+    add("--again", action="store_true", help="put back what was deleted or has expired")
     add("--resolution", default="auto", help="hr, lr or auto, of all images (default: auto)")
     add("--batch-size", type=int, default=32, help="images per forward pass (default: 32)")
     add("--on-error", default="raise", help="raise, or skip and list what is broken")
@@ -60,9 +62,12 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         batch_size=options.batch_size,
         on_error=options.on_error,
         retention_days=options.retention_days,
+        with_deleted=options.again,
     )
     keep_freed_memory()
-    model = load(options.model, device=options.device, runtime=options.runtime)
+    model = load(
+        options.model, device=options.device, runtime=options.runtime, threads=options.threads
+    )
     with (
         torch_settings(threads=options.threads, device=model.device),
         ImageProgress(is_quiet=options.quiet) as progress,
@@ -78,6 +83,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     for text in done.skipped:
         print(f"skipped {text}", file=sys.stderr)
     counts = [f"{done.num_added} images added", f"{done.num_known} were there already"]
+    counts += [f"{done.num_deleted} deleted or expired before"] if done.num_deleted else []
+    counts += [f"{done.num_expired} older than the retention"] if done.num_expired else []
     counts += [f"{len(done.skipped)} skipped"] if done.skipped else []
     counts += [f"{done.num_ignored} side files passed over"] if done.num_ignored else []
     print(f"{options.out}: {', '.join(counts)}")

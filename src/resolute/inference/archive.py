@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,9 @@ def embed_folder(
 
     Raises:
         DatasetError: if an image cannot be read, or a file cannot be written; what is done stays.
-        ConfigError: if the options or the suffix are unknown, or ``out`` was begun with another
-            model, other images or other options.
+        ConfigError: if the options or the suffix are unknown, ``out`` was begun with another
+            model, other images or other options, or it is finished and images have changed since
+            or were skipped against the options.
         CheckpointError: if a block is damaged.
     """
     how = options or ArchiveOptions()
@@ -81,6 +82,7 @@ def embed_folder(
     number, count = shard or (0, 1)
     blocks = plan.shard(number, count)
     if (manifest := _finished(out, plan)) is not None:
+        _check_images(out, manifest, listing, plan, how)
         return manifest
     parts = _parts(out)
     _begin(parts, plan)
@@ -206,8 +208,14 @@ def _embed_block(
         keys=tuple(kept),
         embedding=embedding,
         skipped=skipped,
-        made_by=f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+        made_by=_made_by(model),
     )
+
+
+def _made_by(model: Model) -> str:
+    # The pixels are torch's work in every runtime.
+    words = [f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"]
+    return ", ".join(words if model.runtime == "torch" else [model.runtime, *words])
 
 
 def _chain(first: Any, rest: Any) -> Any:
@@ -253,6 +261,21 @@ def _finished(out: Path, plan: Plan) -> dict[str, Any] | None:
     return manifest
 
 
+def _check_images(
+    out: Path, manifest: dict[str, Any], listing: Listing, plan: Plan, how: ArchiveOptions
+) -> None:
+    stamps = _digest([_stamp(listing, _keys(listing, b, how)) for b in range(plan.num_blocks)])
+    # The first archives kept no stamps.
+    if manifest.get("stamps", stamps) != stamps:
+        raise ConfigError(f"{out}: images have changed since; remove it or choose another --out")
+    if manifest["skipped"] and how.on_error == "raise":
+        key, reason = next(iter(manifest["skipped"].items()))
+        raise ConfigError(
+            f"{out}: {len(manifest['skipped'])} images were skipped, first {key} ({reason}); keep "
+            "it with --on-error skip, or mend them and choose another --out or remove it"
+        )
+
+
 def _sum_up(parts: Path, blocks: range, plan: Plan) -> dict[str, Any]:
     heads = [peek_block(_block_path(parts, b)) for b in blocks]
     skipped = {key: reason for head in heads for key, reason in head.skipped.items()}
@@ -267,6 +290,7 @@ def _sum_up(parts: Path, blocks: range, plan: Plan) -> dict[str, Any]:
         "num_embedded": sum(head.num_images for head in heads),
         "num_skipped": len(skipped),
         "skipped": skipped,
+        "stamps": _digest([head.stamp for head in heads]),
         "made_by": [f"resolute {__version__}", *makers],
     }
 
@@ -284,6 +308,10 @@ def _stamp(listing: Listing, keys: tuple[str, ...]) -> str:
         size = path.stat().st_size if path.exists() else -1
         text.update(f"{key}\t{size}\n".encode())
     return text.hexdigest()
+
+
+def _digest(stamps: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
 
 
 def _parts(out: Path) -> Path:

@@ -1,7 +1,7 @@
 """Embed records, or pixels from anywhere, with any method that keeps the contract."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from resolute.data.loader import native_batches
 from resolute.methods.contract import Method
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 # Images are sorted by size within a window, so that little of a batch's canvas is padding. Both
 # limits bound memory; they depend on nothing but the images and the batch size [ours].
@@ -100,7 +101,7 @@ def embed_pixels(
         raise ConfigError(f"batch_size: expected at least 1, got {batch_size}")
     parts: list[Embedding] = []
     with torch.inference_mode():
-        for window in _windows(pictures, batch_size):
+        for window in windows(pictures, lambda picture: picture[0].nbytes, batch_size=batch_size):
             sizes = np.array([pixels.shape[:2] for pixels, _ in window])
             chosen = list(_batches(sizes, batch_size))
             embedded = [_embed_batch(method, [window[i] for i in c], device) for c in chosen]
@@ -120,17 +121,29 @@ def _embed_batch(
     return method.embed(images.to(device))
 
 
-def _windows(
-    pictures: Iterable[tuple[Pixels, int]], batch_size: int
-) -> Iterator[list[tuple[Pixels, int]]]:
-    window: list[tuple[Pixels, int]] = []
+def windows(
+    pictures: Iterable[T], size: Callable[[T], int], *, batch_size: int
+) -> Iterator[list[T]]:
+    """Cut a stream of pictures where some batches, or some bytes, are full.
+
+    Args:
+        pictures: in order.
+        size: gives the bytes that a picture takes.
+        batch_size: images per forward pass.
+
+    Yields:
+        Pictures, at least one. The list is emptied when the next one is asked for: two would hold
+        twice the memory.
+    """
+    window: list[T] = []
     num_bytes = 0
     for picture in pictures:
         window.append(picture)
-        num_bytes += picture[0].nbytes
+        num_bytes += size(picture)
         if len(window) == _WINDOW_BATCHES * batch_size or num_bytes >= _WINDOW_BYTES:
             yield window
-            window, num_bytes = [], 0
+            window.clear()
+            num_bytes = 0
     if window:
         yield window
 

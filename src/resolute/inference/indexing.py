@@ -1,25 +1,25 @@
 """A folder of images becomes a gallery: streamed, resumed, nothing skipped in silence."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import ConfigError, GalleryError
+from resolute.inference.embed import Pixels, windows
 from resolute.inference.folder import Listing, Picture, list_images, stream
 from resolute.inference.model import Model
 from resolute.inference.native import resolution_flags
-from resolute.retrieval.gallery import Gallery
+from resolute.retrieval.gallery import DAY_S, Gallery
 from resolute.retrieval.place import create_gallery, is_gallery, is_server, open_gallery
 from resolute.retrieval.thumbnails import thumbnail_of
-from resolute.retrieval.types import Item, VectorSpace
+from resolute.retrieval.types import Item, VectorSpace, check_retention
 
 _MARKET = r"_(c\d+)[^/]*$"
-_BLOCK_BATCHES = 8  # images are added this many batches at a time: each adding waits for the disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,7 @@ class IndexOptions:
         batch_size: images per forward pass.
         on_error: ``raise`` at the first image that cannot be decoded, or ``skip`` and list it.
         retention_days: of a new gallery; None for never.
+        with_deleted: put back images that were deleted from this gallery or have expired in it.
     """
 
     camera_pattern: str = ""
@@ -46,8 +47,10 @@ class IndexOptions:
     batch_size: int = 32
     on_error: str = "raise"
     retention_days: float | None = None
+    with_deleted: bool = False
 
     def __post_init__(self) -> None:
+        check_retention(self.retention_days)
         if self.on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error: expected 'raise' or 'skip', got {self.on_error!r}")
         if self.batch_size < 1:
@@ -70,12 +73,16 @@ class Indexed:
     Attributes:
         num_added: images added.
         num_known: images whose keys were in the gallery already.
+        num_deleted: images passed over that were deleted from the gallery, or have expired in it.
+        num_expired: images passed over whose time lies before what the gallery retains.
         num_ignored: side files passed over.
         skipped: images that could not be decoded, with the reason.
     """
 
     num_added: int
     num_known: int
+    num_deleted: int
+    num_expired: int
     num_ignored: int
     skipped: tuple[str, ...]
 
@@ -91,7 +98,8 @@ def index_folder(
 ) -> Indexed:
     """Embed the images of a folder and add those that a gallery does not hold yet.
 
-    The gallery is made where there is none. Interrupted at any point, the same call goes on.
+    The gallery is made where there is none. Interrupted at any point, the same call goes on. What
+    was erased from the gallery stays out of it, although its file is there still.
 
     Args:
         model: embeds.
@@ -118,24 +126,30 @@ def index_folder(
     cameras = [camera_of(key, options.camera_pattern) for key in listing.keys]
     writer = _Writer(model, place, options, api_key)
     try:
-        wanted = ~writer.contains([options.prefix + key for key in listing.keys])
-        chosen = np.flatnonzero(wanted).tolist()
-        camera_by_key = {listing.keys[i]: cameras[i] for i in chosen}
+        names = [options.prefix + key for key in listing.keys]
+        is_known = writer.contains(names)
+        is_deleted = ~is_known & writer.was_deleted(names)
+        new = {
+            listing.keys[i]: Item(
+                key=names[i], camera=cameras[i], time=_time_of(listing, listing.keys[i], options)
+            )
+            for i in np.flatnonzero(~is_known & ~is_deleted).tolist()
+        }
+        chosen = {k: item for k, item in new.items() if not writer.is_expired(item)}
         skipped: list[str] = []
-        num_added = 0
-        pictures = stream(listing.folder, list(camera_by_key), on_error=options.on_error)
-        while block := list(islice(pictures, _BLOCK_BATCHES * options.batch_size)):
-            skipped += [f"{one.key}: {one.error}" for one in block if one.pixels is None]
-            whole = [one for one in block if one.pixels is not None]
-            writer.add(whole, [_item(one, listing, camera_by_key, options) for one in whole])
-            num_added += len(whole)
+        pictures = stream(listing.folder, list(chosen), on_error=options.on_error)
+        # Each adding waits for the disk: images are added many at a time.
+        for block in windows(pictures, _size_of, batch_size=options.batch_size):
+            skipped += writer.add(block, chosen)
             if told is not None:
-                told(num_added + len(skipped), len(chosen))
+                told(writer.num_added + len(skipped), len(chosen))
     finally:
         writer.close()
     return Indexed(
-        num_added=num_added,
-        num_known=len(listing.keys) - len(chosen),
+        num_added=writer.num_added,
+        num_known=int(is_known.sum()),
+        num_deleted=int(is_deleted.sum()),
+        num_expired=len(new) - len(chosen),
         num_ignored=listing.num_ignored,
         skipped=tuple(skipped),
     )
@@ -166,7 +180,11 @@ def camera_of(key: str, pattern: str) -> str:
 
 
 class _Writer:
-    """The gallery, made when the first embedding says what space it lies in."""
+    """The gallery, made when the first embedding says what space it lies in.
+
+    Attributes:
+        num_added: images added so far.
+    """
 
     def __init__(
         self, model: Model, place: str | Path, options: IndexOptions, api_key: str | None
@@ -175,6 +193,7 @@ class _Writer:
         self._place = place
         self._options = options
         self._api_key = api_key
+        self.num_added = 0
         self._gallery: Gallery | None = None
         if is_gallery(place, api_key=api_key):
             self._gallery = open_gallery(place, fingerprint=model.fingerprint, api_key=api_key)
@@ -186,6 +205,8 @@ class _Writer:
                     f"{place}: the retention is fixed when a gallery is made: expected {days} "
                     f"days or none given, got {options.retention_days}"
                 )
+        days = self._gallery.retention_days if self._gallery else options.retention_days
+        self._deadline = -np.inf if days is None else time.time() - days * DAY_S
 
     def contains(self, keys: list[str]) -> NDArray[np.bool_]:
         """Tell which keys are there."""
@@ -193,14 +214,27 @@ class _Writer:
             return np.zeros(len(keys), dtype=bool)
         return self._gallery.contains(keys)
 
-    def add(self, pictures: Sequence[Picture], items: Sequence[Item]) -> None:
-        """Embed decoded pictures and add them."""
-        if not pictures:
-            return
-        flags = resolution_flags(self._options.resolution, len(pictures)).tolist()
-        pixels = (one.pixels for one in pictures if one.pixels is not None)
+    def was_deleted(self, keys: list[str]) -> NDArray[np.bool_]:
+        """Tell which keys were deleted and are not to be put back."""
+        if self._gallery is None or self._options.with_deleted:
+            return np.zeros(len(keys), dtype=bool)
+        return self._gallery.was_deleted(keys)
+
+    def is_expired(self, item: Item) -> bool:
+        """Tell whether the next expiring would erase an image."""
+        return item.time is not None and item.time < self._deadline
+
+    def add(self, pictures: Sequence[Picture], items: Mapping[str, Item]) -> list[str]:
+        """Embed and add the pictures that were decoded; say of the others why they were not."""
+        whole = [(one.pixels, items[one.key]) for one in pictures if one.pixels is not None]
+        if whole:
+            self._add(whole)
+        return [f"{one.key}: {one.error}" for one in pictures if one.pixels is None]
+
+    def _add(self, whole: Sequence[tuple[Pixels, Item]]) -> None:
+        (flag,) = resolution_flags(self._options.resolution, 1).tolist()
         embedding = self._model.embed_pixels(
-            zip(pixels, flags, strict=True), batch_size=self._options.batch_size
+            ((pixels, flag) for pixels, _ in whole), batch_size=self._options.batch_size
         )
         if self._gallery is None:
             self._gallery = create_gallery(
@@ -209,7 +243,11 @@ class _Writer:
                 retention_days=self._options.retention_days,
                 api_key=self._api_key,
             )
+        items = [item for _, item in whole]
+        if self._options.has_thumbnails:
+            items = [replace(item, thumbnail=thumbnail_of(pixels)) for pixels, item in whole]
         self._gallery.add(items, embedding, fingerprint=self._model.fingerprint)
+        self.num_added += len(items)
 
     def close(self) -> None:
         """Give back the lock."""
@@ -217,13 +255,14 @@ class _Writer:
             self._gallery.close()
 
 
-def _item(
-    picture: Picture, listing: Listing, cameras: dict[str, str], options: IndexOptions
-) -> Item:
-    pixels = picture.pixels if options.has_thumbnails else None
-    return Item(
-        key=options.prefix + picture.key,
-        camera=cameras[picture.key],
-        time=listing.path(picture.key).stat().st_mtime if options.is_timed else None,
-        thumbnail=None if pixels is None else thumbnail_of(pixels),
-    )
+def _time_of(listing: Listing, key: str, options: IndexOptions) -> float | None:
+    if not options.is_timed:
+        return None
+    try:
+        return listing.path(key).stat().st_mtime
+    except OSError:
+        return None  # what is wrong with it is said when it is decoded
+
+
+def _size_of(picture: Picture) -> int:
+    return 0 if picture.pixels is None else picture.pixels.nbytes

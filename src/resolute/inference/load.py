@@ -83,6 +83,7 @@ def load(
     device: str | torch.device = "cpu",
     runtime: str = "",
     precision: str = "",
+    threads: int = 0,
     with_calibration: bool = True,
     with_all_spaces: bool = False,
 ) -> Model:
@@ -94,10 +95,12 @@ def load(
         overrides: settings of the method to change by name, for example
             ``{"fusion": "mean", "gallery_rates": "2,3,4"}``. Only settings that need no other
             weights can change.
-        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the GPU if there is one.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the GPU if there is one. An
+            exported file runs on the CPU.
         runtime: ``torch``, or for an exported file ``onnxruntime`` or ``openvino``; by default
             what the file is made for.
         precision: of an exported file in OpenVINO: ``f32`` or ``bf16``; by default its own.
+        threads: of an exported file's runtime; 0 takes torch's number.
         with_calibration: read the calibration that lies beside the model.
         with_all_spaces: keep the space that the fusion does not read, to match the same vectors by
             another; an exported file has what it was exported with.
@@ -116,7 +119,9 @@ def load(
     if runtime and runtime not in RUNTIMES:
         raise ConfigError(unknown_name("runtime", runtime, list(RUNTIMES)))
     if file.suffix in _EXPORTED:
-        model = _load_exported(file, overrides, runtime, precision)
+        if str(device) not in ("cpu", "auto"):
+            raise ConfigError(f"{file}: an exported file runs on the CPU, not on device {device}")
+        model = _load_exported(file, overrides, runtime, precision, threads)
         return model if with_calibration else replace(model, calibration=None)
     if runtime not in ("", "torch") or precision:
         raise ConfigError(
@@ -155,14 +160,14 @@ def load(
 
 
 def _load_exported(
-    file: Path, overrides: Mapping[str, Any] | None, runtime: str, precision: str
+    file: Path, overrides: Mapping[str, Any] | None, runtime: str, precision: str, threads: int
 ) -> Model:
     if overrides:
         names = ", ".join(sorted(overrides))
         raise ConfigError(f"{file}: settings of an exported file are fixed, cannot change {names}")
     if runtime == "torch":
         raise ConfigError(f"{file}: runtime torch needs the run folder that it was exported from")
-    exported = open_exported(file, runtime=runtime, precision=precision)
+    exported = open_exported(file, runtime=runtime, precision=precision, threads=threads)
     calibration = None
     try:
         calibration = read_calibration(file.parent, exported.fingerprint)

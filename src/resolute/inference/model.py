@@ -15,6 +15,7 @@ from resolute.inference.compare import Comparison, compare_pixels
 from resolute.inference.embed import Pixels, embed_pixels
 from resolute.inference.inputs import ImageLike, decoded
 from resolute.inference.native import ResolutionLike, resolution_flags
+from resolute.inference.runtimes import Exported
 from resolute.methods.blueprint import Blueprint
 
 
@@ -51,6 +52,13 @@ class Model:
             for tensor in self.method.parameters():
                 return tensor.device
         return torch.device("cpu")
+
+    @property
+    def runtime(self) -> str:
+        """What computes: torch, or the runtime and precision of an exported file."""
+        if isinstance(self.method, Exported):
+            return f"{self.method.runtime} {self.method.precision}"
+        return "torch"
 
     @property
     def height_reference(self) -> float:

@@ -144,14 +144,19 @@ class FaissAccelerator:
         best.stretch = stretch
         count = len(stretch) if passing is None else int(np.count_nonzero(passing))
         wanted = max(self._num_candidates, 4 * best.k)
+        # Of few that pass, neither the coarse scan nor the graph's beam would meet enough.
+        if count < _MOSTLY * len(stretch) or (self.is_exact and len(vectors) > _FEW_QUERIES):
+            best.scan(stretch, passing)  # a matrix product is as fast for many queries
+            return
         if not self.is_exact:
-            best.rescore(*_pairs(index.graph_candidates(vectors, min(count, wanted), passing)))
+            rows = index.graph_candidates(vectors, min(count, wanted), passing)
+            best.rescore(*_pairs(rows))
+            short = np.flatnonzero(np.count_nonzero(rows >= 0, axis=1) < min(count, best.k))
+            if len(short):
+                best.scan(stretch, passing, queries=short)
             return
         left = np.arange(len(vectors))
         odd = index.exceptions if passing is None else index.exceptions[passing[index.exceptions]]
-        if count < _MOSTLY * len(stretch) or len(vectors) > _FEW_QUERIES:
-            best.scan(stretch, passing)  # a matrix product is as fast for many queries
-            return
         best.rescore(np.repeat(left, len(odd)), np.tile(odd, len(left)))
         for times in (1, _SECOND_TRY):
             scores, rows = index.candidates(vectors[left], min(index.num_rows, times * wanted))

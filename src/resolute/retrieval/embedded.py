@@ -29,15 +29,25 @@ from resolute.retrieval.manifest import (
     write_manifest,
 )
 from resolute.retrieval.rows import (
+    ERASED_NAME,
     FOLDER_NAME,
     Rows,
     append_deleted,
+    append_erased,
     append_rows,
     rows_per_segment,
     start_segment,
 )
 from resolute.retrieval.snapshot import Snapshot, load_snapshot
-from resolute.retrieval.types import Answer, Entry, Item, Stats, VectorSpace, Where
+from resolute.retrieval.types import (
+    Answer,
+    Entry,
+    Item,
+    Stats,
+    VectorSpace,
+    Where,
+    check_retention,
+)
 
 LOCK_NAME = "lock"
 _MOST_CAMERAS = 65_536
@@ -57,7 +67,7 @@ class EmbeddedEngine:
         space = snapshot.manifest.space
         self._accelerator = None if accelerator is None else accelerator.for_gallery(space)
         self._folder = folder
-        self._snapshot = snapshot
+        self._current: Snapshot | None = snapshot
         self._lock_file: BinaryIO | None = None
         self._is_stale = True  # until this is the writer, has read the disk and swept it
         self._mutex = threading.RLock()
@@ -78,7 +88,9 @@ class EmbeddedEngine:
 
         Raises:
             GalleryError: if the folder holds something, or cannot be written.
+            ConfigError: if the retention is not above 0.
         """
+        check_retention(retention_days)
         folder = folder.expanduser()
         with wording("creating the gallery", folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +126,16 @@ class EmbeddedEngine:
         return cls(folder, load_snapshot(folder), accelerator)
 
     @property
+    def _snapshot(self) -> Snapshot:
+        # Read anew where it was given back, or where nobody knows whether it still counts.
+        if (current := self._current) is not None:
+            return current
+        with self._mutex:
+            if self._current is None:
+                self._current = load_snapshot(self._folder)
+            return self._current
+
+    @property
     def space(self) -> VectorSpace:
         """Return the space of the stored embeddings."""
         return self._snapshot.manifest.space
@@ -143,7 +165,7 @@ class EmbeddedEngine:
             GalleryError: if the gallery is damaged or gone.
         """
         with self._mutex:
-            self._snapshot = load_snapshot(self._folder, self._snapshot)
+            self._current = load_snapshot(self._folder, self._current)
 
     def add(
         self, items: Sequence[Item], embedding: Embedding, *, added: float
@@ -211,6 +233,17 @@ class EmbeddedEngine:
             Shape (K,).
         """
         return self._snapshot.find(keys) >= 0
+
+    def was_deleted(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keys were deleted at some time, see :meth:`Snapshot.was_deleted`.
+
+        Args:
+            keys: K names.
+
+        Returns:
+            Shape (K,).
+        """
+        return self._snapshot.was_deleted(keys)
 
     def keys(self, where: Where) -> Iterator[str]:
         """Iterate over keys as they are now, see :meth:`Snapshot.keys`.
@@ -365,8 +398,9 @@ class EmbeddedEngine:
         return snapshot.verify() + (self._folder / MANIFEST_NAME).stat().st_size
 
     def close(self) -> None:
-        """Give back the lock."""
+        """Give back the lock and the mapped files."""
         with self._mutex:
+            self._current = None
             if self._lock_file is not None:
                 self._lock_file.close()
                 self._lock_file = None
@@ -392,8 +426,13 @@ class EmbeddedEngine:
         with wording(what, self._folder):
             manifest = write()
             sync_folder(self._folder / FOLDER_NAME)
+            # From here on the old state may no longer be answered from.
+            earlier, self._current = self._current, None
             write_manifest(self._folder, manifest)
-        self._snapshot = Snapshot(self._folder, manifest, self._snapshot)
+        try:
+            self._current = Snapshot(self._folder, manifest, earlier)
+        except GalleryError as error:
+            raise GalleryError(f"{what} was done, but then: {error}") from error
         self._is_stale = False
 
     def _append(
@@ -442,7 +481,12 @@ class EmbeddedEngine:
                 append_deleted(self._folder, segment, some) if len(some) else segment
                 for segment, some in zip(manifest.segments, rows, strict=False)
             ]
-            return manifest.next(segments=tuple(segments))
+            hashes = [
+                part.facts["hash"][some]
+                for part, some in zip(self._snapshot.parts, rows, strict=True)
+            ]
+            erased = append_erased(self._folder, manifest.erased, np.concatenate(hashes))
+            return manifest.next(segments=tuple(segments), erased=erased)
 
         self._commit(write, "deleting")
         return count
@@ -472,6 +516,8 @@ class EmbeddedEngine:
                 cut(path, extents[path.name])
             elif _OURS.fullmatch(path.name):
                 path.unlink()
+        if (erased := self._folder / ERASED_NAME).exists():
+            cut(erased, manifest.erased)
         (self._folder / f"{MANIFEST_NAME}.partial").unlink(missing_ok=True)
         sync_folder(folder)
 

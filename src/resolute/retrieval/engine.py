@@ -41,6 +41,9 @@ class Engine(Protocol):
     def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]:
         """Tell for each key whether an image of that name can be found."""
 
+    def was_deleted(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell for each key whether an image of that name was deleted at some time."""
+
     def keys(self, where: Where) -> Iterator[str]:
         """Iterate over keys in the order they were added."""
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import GalleryError
+from resolute.retrieval.mapping import map_file
 
 BLOCK_BYTES = 2**22
 _MAGIC = b"RESOGAL1"
@@ -158,6 +159,29 @@ class Column:
         self._unchecked[block] = False
 
 
+def open_column(
+    path: Path, *, kind: str, segment: str, extent: Extent, earlier: Column | None
+) -> Column:
+    """Return the column of a file: the earlier one where nothing was added since.
+
+    Args:
+        path: the file.
+        kind: what its header has to say.
+        segment: name of its segment, likewise.
+        extent: how much of it counts.
+        earlier: a column of the same file with an extent at most as large; None for none.
+
+    Returns:
+        The column.
+
+    Raises:
+        GalleryError: if the file is missing, too short, or its header is damaged.
+    """
+    if earlier is not None and earlier.extent == extent:
+        return earlier
+    return Column(path, kind=kind, segment=segment, extent=extent, earlier=earlier)
+
+
 def start(path: Path, kind: str, segment: str) -> Extent:
     """Start an empty file, over whatever an earlier writer left there and never acknowledged.
 
@@ -256,7 +280,7 @@ def read_text(path: Path) -> str:
     try:
         blob = path.read_bytes()
     except OSError as error:
-        raise GalleryError(f"{path}: cannot be read: {error.strerror}") from error
+        raise GalleryError(f"{path}: cannot be read: {_reason(error)}") from error
     digest, _, body = blob.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise GalleryError(f"{path}: damaged; restore the gallery from a copy")
@@ -302,7 +326,7 @@ def wording(what: str, folder: Path) -> Iterator[None]:
                 "free some space"
             ) from error
         raise GalleryError(
-            f"{folder}: {what} was not done and nothing has changed: {error.strerror or error}"
+            f"{folder}: {what} was not done and nothing has changed: {_reason(error)}"
         ) from error
 
 
@@ -334,9 +358,12 @@ def _map(path: Path, kind: str, segment: str, num_bytes: int) -> Bytes:
                 )
             if not num_bytes:
                 return np.empty(0, dtype=np.uint8)
-            mapped = np.memmap(
-                file, dtype=np.uint8, mode="r", offset=_HEADER.size, shape=(num_bytes,)
-            )
-            return mapped.view(np.ndarray)
+            return map_file(file, _HEADER.size + num_bytes)[_HEADER.size :]
     except OSError as error:
-        raise GalleryError(f"{path}: cannot be read: {error.strerror}") from error
+        raise GalleryError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files; close some or raise the limit (ulimit -n)"
+    return error.strerror or str(error)

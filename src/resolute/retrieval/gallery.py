@@ -3,7 +3,6 @@
 Letters: N images, Q queries, S streams (0 = HR space, 1 = LR space), D embedding.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,10 +56,6 @@ class Gallery:
             GalleryError: if the folder holds something, or cannot be written.
             ConfigError: if the retention is not above 0.
         """
-        if retention_days is not None and not (
-            math.isfinite(retention_days) and retention_days > 0
-        ):
-            raise ConfigError(f"retention: expected days above 0 or None, got {retention_days}")
         return cls(EmbeddedEngine.create(Path(folder), space=space, retention_days=retention_days))
 
     @classmethod
@@ -228,6 +223,19 @@ class Gallery:
             True where an image of that key can be found, shape (N,).
         """
         return self._engine.contains(keys)
+
+    def was_deleted(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keys were deleted or expired at some time, not to put them back unasked.
+
+        :meth:`add` takes them all the same. What is kept of a deleted key is a hash.
+
+        Args:
+            keys: N keys.
+
+        Returns:
+            True where an image of that key was deleted, be it there again or not, shape (N,).
+        """
+        return self._engine.was_deleted(keys)
 
     def keys(self, *, where: Where | None = None) -> Iterator[str]:
         """Iterate over the keys in the order they were added.

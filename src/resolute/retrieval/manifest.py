@@ -58,6 +58,7 @@ class Manifest:
         next_segment: number of the next segment.
         cameras: names by code; None where a code is free.
         segments: in the order of their images.
+        erased: how much of the list of deleted keys counts.
     """
 
     space: VectorSpace
@@ -67,6 +68,7 @@ class Manifest:
     next_segment: int = 1
     cameras: tuple[str | None, ...] = ()
     segments: tuple[Segment, ...] = field(default=())
+    erased: Extent = field(default=Extent())
 
     def next(self, **changes: Any) -> "Manifest":
         """Return the manifest of the next generation.
@@ -121,7 +123,9 @@ def read_manifest(folder: Path) -> Manifest:
         space = VectorSpace(**document.pop("space"))
         segments = tuple(_segment(s, space) for s in document.pop("segments"))
         cameras = tuple(document.pop("cameras"))
-        return Manifest(space=space, segments=segments, cameras=cameras, **document)
+        # The first galleries kept no list.
+        erased = _extent("erased", document.pop("erased", {"num_bytes": 0, "sums": []}))
+        return Manifest(space=space, segments=segments, cameras=cameras, erased=erased, **document)
     except GalleryError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, ReidError) as error:
@@ -129,18 +133,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _segment(document: dict[str, Any], space: VectorSpace) -> Segment:
-    extents = {
-        kind: Extent(int(e["num_bytes"]), tuple(map(int, e["sums"])))
-        for kind, e in document["extents"].items()
-    }
+    extents = {kind: _extent(kind, e) for kind, e in document["extents"].items()}
     name, rows, deleted = document["name"], document["num_rows"], document["num_deleted"]
     if not (isinstance(rows, int) and isinstance(deleted, int) and 0 <= deleted <= rows):
         raise ValueError(f"segment {name!r} with {deleted!r} of {rows!r} images deleted")
     if not _SEGMENT_NAME.fullmatch(name) or set(extents) != set(kinds_of(space.num_streams)):
         raise ValueError(f"segment {name!r} with files {sorted(extents)}")
     for kind, extent in extents.items():
-        if len(extent.sums) != -(-extent.num_bytes // BLOCK_BYTES):
-            raise ValueError(f"segment {name}: {kind} has {len(extent.sums)} checksums")
         if kind.startswith("stream") and extent.num_bytes != 4 * space.dim * rows:
             raise ValueError(f"segment {name}: {kind} does not hold {rows} rows")
     return Segment(name=name, num_rows=rows, num_deleted=deleted, extents=extents)
+
+
+def _extent(kind: str, document: dict[str, Any]) -> Extent:
+    extent = Extent(int(document["num_bytes"]), tuple(map(int, document["sums"])))
+    if len(extent.sums) != -(-extent.num_bytes // BLOCK_BYTES):
+        raise ValueError(f"{kind} of {extent.num_bytes} bytes has {len(extent.sums)} checksums")
+    return extent

@@ -72,7 +72,7 @@ def entry_of(payload: Mapping[str, Any]) -> Entry:
     Returns:
         The entry.
     """
-    size = payload["size"]
+    size, norms = payload["size"], payload["norms"]
     return Entry(
         id=int(payload["order"]),
         key=payload["key"],
@@ -82,6 +82,7 @@ def entry_of(payload: Mapping[str, Any]) -> Entry:
         reliability=payload["reliability"],
         native_size=None if size is None else (int(size[0]), int(size[1])),
         quality=tuple(payload["quality"]),
+        norms=None if norms is None else tuple(norms),
         has_thumbnail=payload["has_thumbnail"],
     )
 

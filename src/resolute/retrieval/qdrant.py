@@ -10,6 +10,7 @@ Letters: Q queries, C candidates, S streams, D embedding.
 """
 
 import base64
+import itertools
 import secrets
 import time
 import uuid
@@ -25,9 +26,18 @@ from resolute.core.errors import ConfigError, GalleryError, ProtocolError
 from resolute.core.types import Embedding
 from resolute.retrieval.finder import NORMALISED, Finder
 from resolute.retrieval.points import SHOWN, VECTOR, entry_of, filter_of, payload_of, recovered
-from resolute.retrieval.types import Answer, Entry, Item, Stats, VectorSpace, Where
+from resolute.retrieval.types import (
+    Answer,
+    Entry,
+    Item,
+    Stats,
+    VectorSpace,
+    Where,
+    check_retention,
+)
 
-_ABOUT = "-about"  # a second collection: what the gallery is, in the payload of one point
+# A second collection: what the gallery is, as payload of point 0, and ids of deleted images.
+_ABOUT = "-about"
 _PAGE = 256
 # An order is the time in steps of 2^16 ns, then 8 bits that tell writers apart: below 2^53 until
 # 2043, so that clients and servers that read floats keep it.
@@ -138,8 +148,10 @@ class QdrantEngine:
 
         Raises:
             GalleryError: if the collection is there already.
-            ConfigError: if one stored vector cannot serve the space's fusion and metric.
+            ConfigError: if one stored vector cannot serve the space's fusion and metric, or the
+                retention is not above 0.
         """
+        check_retention(retention_days)
         _check_servable(space)
         _check_client(client)
         from qdrant_client import models
@@ -296,14 +308,18 @@ class QdrantEngine:
         Returns:
             Shape (N,).
         """
-        found: set[str] = set()
-        for start in range(0, len(keys), _PAGE):
-            ids = [_point_id(key) for key in keys[start : start + _PAGE]]
-            records = self._client.retrieve(
-                self._name, ids=ids, with_payload=False, with_vectors=False
-            )
-            found.update(str(record.id) for record in records)
-        return np.array([_point_id(key) in found for key in keys], dtype=bool)
+        return self._found(self._name, keys)
+
+    def was_deleted(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keys were deleted at some time: ``<name>-about`` keeps their hashes.
+
+        Args:
+            keys: N names.
+
+        Returns:
+            Shape (N,).
+        """
+        return self._found(self._name + _ABOUT, keys)
 
     def keys(self, where: Where) -> Iterator[str]:
         """Iterate over keys in the order they were added.
@@ -389,15 +405,9 @@ class QdrantEngine:
         Returns:
             How many.
         """
-        from qdrant_client import models
-
-        count = int(self.contains(sorted(set(keys))).sum())
-        ids: list[Any] = [_point_id(key) for key in keys]
-        for start in range(0, len(ids), _PAGE):
-            chosen = models.PointIdsList(points=ids[start : start + _PAGE])
-            self._client.delete(self._name, points_selector=chosen, wait=True)
-        self._num_deleted += count
-        return count
+        names = sorted(set(keys))
+        there = self.contains(names)
+        return self._delete([_point_id(name) for name in itertools.compress(names, there)])
 
     def delete_where(self, where: Where) -> int:
         """Remove the images that pass.
@@ -408,7 +418,7 @@ class QdrantEngine:
         Returns:
             How many.
         """
-        return self._delete(filter_of(where))
+        return self._delete([record.id for record in self._scroll(filter_of(where))])
 
     def delete_older(self, deadline: float) -> int:
         """Remove images older than a deadline.
@@ -422,7 +432,8 @@ class QdrantEngine:
         from qdrant_client import models
 
         older = models.FieldCondition(key="age", range=models.Range(lt=deadline))
-        return self._delete(models.Filter(must=[older]))
+        found = self._scroll(models.Filter(must=[older]))
+        return self._delete([record.id for record in found])
 
     def purge(self) -> int:
         """Ask the server's optimiser to rewrite segments with deleted points.
@@ -500,14 +511,28 @@ class QdrantEngine:
         if self._space.num_streams == 2 and (embedding.quality <= 0).any():
             raise ProtocolError("qdrant: expected quality above 0, use the embedded engine")
 
-    def _delete(self, condition: Any) -> int:
+    def _found(self, collection: str, keys: Sequence[str]) -> NDArray[np.bool_]:
+        found: set[str] = set()
+        for start in range(0, len(keys), _PAGE):
+            ids = [_point_id(key) for key in keys[start : start + _PAGE]]
+            records = self._client.retrieve(
+                collection, ids=ids, with_payload=False, with_vectors=False
+            )
+            found.update(str(record.id) for record in records)
+        return np.array([_point_id(key) in found for key in keys], dtype=bool)
+
+    def _delete(self, ids: list[Any]) -> int:
         from qdrant_client import models
 
-        count = int(self._client.count(self._name, count_filter=condition, exact=True).count)
-        chosen = models.FilterSelector(filter=condition)
-        self._client.delete(self._name, points_selector=chosen, wait=True)
-        self._num_deleted += count
-        return count
+        for start in range(0, len(ids), _PAGE):
+            page = ids[start : start + _PAGE]
+            # Noted first: an image is never gone and put back by the next indexing.
+            notes = [models.PointStruct(id=one, vector=[0.0], payload={}) for one in page]
+            self._client.upsert(self._name + _ABOUT, notes, wait=True)
+            chosen = models.PointIdsList(points=page)
+            self._client.delete(self._name, points_selector=chosen, wait=True)
+        self._num_deleted += len(ids)
+        return len(ids)
 
     def _scroll(self, condition: Any, *, with_vectors: bool = False) -> Iterator[Any]:
         from qdrant_client import models

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.types import Embedding
-from resolute.retrieval.files import append, start
+from resolute.retrieval.files import Extent, append, start, sync_folder
 from resolute.retrieval.manifest import Segment, kinds_of
 from resolute.retrieval.types import Item, VectorSpace
 
 FOLDER_NAME = "segments"
+ERASED_NAME = "erased"  # the hashes of deleted keys, 8 bytes each, beside the segments
 _SEGMENT_BYTES = 2**27  # of one stream: purging rewrites at most this much for one image
 _MOST_ROWS = 2**17
 
@@ -220,6 +221,27 @@ def append_deleted(folder: Path, segment: Segment, rows: Indices) -> Segment:
         num_deleted=segment.num_deleted + len(rows),
         extents={**segment.extents, "deleted": extent},
     )
+
+
+def append_erased(folder: Path, extent: Extent, hashes: NDArray[np.uint64]) -> Extent:
+    """Note keys as deleted, so that no later indexing puts them back, and wait for the disk.
+
+    Args:
+        folder: of the gallery.
+        extent: of the list as it counts now.
+        hashes: of the keys, see :func:`key_hash`.
+
+    Returns:
+        The extent that counts once it stands in the manifest.
+
+    Raises:
+        OSError: if the disk is full or cannot be written.
+    """
+    path = folder / ERASED_NAME
+    if not extent.num_bytes:
+        start(path, ERASED_NAME, "")
+        sync_folder(folder)
+    return append(path, extent, _bytes(hashes.astype("<u8")))
 
 
 def file_of(folder: Path, segment: str, kind: str) -> Path:

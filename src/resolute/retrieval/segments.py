@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import GalleryError
-from resolute.retrieval.files import Column
+from resolute.retrieval.files import Column, open_column
 from resolute.retrieval.manifest import Segment, kinds_of
 from resolute.retrieval.rows import (
     FOLDER_NAME,
@@ -36,7 +36,7 @@ class Part:
         segment: what counts of it.
         space: of the embeddings.
         cameras: names by code.
-        earlier: the same segment at an earlier instant, whose checks still hold.
+        earlier: the same segment at an earlier instant, whose maps and checks still hold.
 
     Attributes:
         segment: as given.
@@ -59,7 +59,7 @@ class Part:
         self._where = folder / FOLDER_NAME / segment.name
         self._stretch: Stretch | None = None
         self._columns: dict[str, Column] = {
-            kind: Column(
+            kind: open_column(
                 file_of(folder, segment.name, kind),
                 kind=kind,
                 segment=segment.name,
@@ -243,6 +243,7 @@ class Part:
         """
         facts = self.facts
         height, width = facts["size"][row].tolist()
+        norms = facts["norms"][row]
         thumbnail = self._span("thumbnails", row)
         return Entry(
             id=int(facts["id"][row]),
@@ -253,6 +254,7 @@ class Part:
             reliability=_known(facts["reliability"][row]),
             native_size=(height, width) if height else None,
             quality=tuple(facts["quality"][row].tolist()),
+            norms=None if np.isnan(norms).any() else tuple(norms.tolist()),
             has_thumbnail=thumbnail.stop > thumbnail.start,
         )
 

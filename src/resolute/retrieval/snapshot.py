@@ -14,8 +14,9 @@ from resolute.core.errors import GalleryError
 from resolute.core.types import Embedding
 from resolute.retrieval.accelerator import FaissAccelerator
 from resolute.retrieval.exact import Nearest, search
+from resolute.retrieval.files import Column, open_column
 from resolute.retrieval.manifest import Manifest, read_manifest
-from resolute.retrieval.rows import Indices, facts_type, key_hash
+from resolute.retrieval.rows import ERASED_NAME, Indices, facts_type, key_hash
 from resolute.retrieval.scores import Stretch
 from resolute.retrieval.segments import Part
 from resolute.retrieval.types import Answer, Entry, Hit, Stats, Where
@@ -50,6 +51,15 @@ class Snapshot:
             if part is None or part.segment != segment or not are_named_alike:
                 part = Part(folder, segment, manifest.space, manifest.cameras, part)
             self.parts.append(part)
+        self._erased: Column | None = None
+        if manifest.erased.num_bytes:
+            self._erased = open_column(
+                folder / ERASED_NAME,
+                kind=ERASED_NAME,
+                segment="",
+                extent=manifest.erased,
+                earlier=earlier._erased if earlier else None,
+            )
         self.firsts: Indices = np.cumsum([0, *map(len, self.parts)])
 
     @cached_property
@@ -85,6 +95,23 @@ class Snapshot:
             rows = part.find(keys, hashes)
             found = np.where(rows >= 0, rows + first, found)
         return found
+
+    def was_deleted(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keys were deleted at some time.
+
+        Args:
+            keys: K names.
+
+        Returns:
+            Shape (K,).
+
+        Raises:
+            GalleryError: if the list is damaged.
+        """
+        if self._erased is None:
+            return np.zeros(len(keys), dtype=bool)
+        hashes = np.array([key_hash(key) for key in keys], dtype=np.uint64)
+        return np.isin(hashes, self._erased.rows("<u8"))
 
     def place_of(self, key: str) -> tuple[Part, int]:
         """Return part and row of a key.
@@ -274,6 +301,11 @@ class Snapshot:
                     found = [f"segment {part.segment.name}: ids do not ascend"]
                 last_id = int(ids[-1])
             faults += found
+        if self._erased is not None:
+            try:
+                num_bytes += self._erased.verify()
+            except GalleryError as error:
+                faults.append(str(error))
         if faults:
             more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise GalleryError("; ".join(faults[:3]) + more)

@@ -15,6 +15,19 @@ from resolute.core.types import Embedding
 LONGEST_TEXT = 1024  # bytes of a key or camera name: names, not documents
 
 
+def check_retention(days: float | None) -> None:
+    """Refuse a retention that would erase everything at once.
+
+    Args:
+        days: age at which images are erased; None for never.
+
+    Raises:
+        ConfigError: if it is not above 0.
+    """
+    if days is not None and not (math.isfinite(days) and days > 0):
+        raise ConfigError(f"retention: expected days above 0 or None, got {days}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VectorSpace:
     """What embeddings must agree in to be compared. Fixed when a gallery is created.
@@ -173,6 +186,7 @@ class Entry:
         reliability: 0..1; None where none was fitted.
         native_size: (height, width) in pixels as it came; None where unknown.
         quality: trust per stream, S numbers; only their ratio means anything.
+        norms: length of each vector before it was normalised, S numbers; None where unknown.
         has_thumbnail: whether a picture is kept.
     """
 
@@ -184,6 +198,7 @@ class Entry:
     reliability: float | None
     native_size: tuple[int, int] | None
     quality: tuple[float, ...]
+    norms: tuple[float, ...] | None
     has_thumbnail: bool
 
 
