@@ -1,9 +1,12 @@
 """The command line as a user meets it: exit codes, one-line errors, help without torch."""
 
+import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from data.trees import viper
 from engine.killing import Trainer
 
 from resolute.cli import main as cli
+from resolute.cli import train
 from resolute.cli.overrides import read_settings, take_settings
 from resolute.cli.train import command_of
 from resolute.core.errors import ConfigError
@@ -293,3 +297,46 @@ def test_the_command_kept_with_a_result_names_no_folder_of_this_machine():
     for words in (["--data.also_train", sources], [f"--data.also_train={sources}"]):
         shown = command_of(["ftwa", *words]).replace("=", " ", words[0].count("also_train="))
         assert "--data.also_train mlr-viper=ROOT,mlr-cuhk03-p1=ROOT" in shown
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["recipes"], ["recipes", "ftwa", "--json"], ["gain", "-h"]]
+)
+def test_output_that_nobody_takes(words):
+    # Buffered, as a user's shell has it: short output then fails when it is flushed.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "resolute", *words]
+
+    def result(stdout):
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, check=False
+        )
+        return done.returncode, done.stderr
+
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert result(writer) == (0, "")
+    os.close(writer)
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            assert result(full) == (2, "resolute: error: output: No space left on device\n")
+
+
+def test_another_runs_settings_are_not_taken_for_another_row(capsys, tmp_path):
+    (tmp_path / "a.toml").write_text('name = "ftwa"\n[data]\nname = "mlr-synthetic"\n')
+    config = ("--config", str(tmp_path / "a.toml"))
+    code, _, err = run(capsys, "train", "baseline", *config)
+    assert code == 2
+    assert "settings of the method ftwa, asked for baseline" in err
+    code, _, err = run(capsys, "train", "ftwa", "--data", "mlr-viper", *config)
+    assert code == 2
+    assert "settings of the data set mlr-synthetic, asked for mlr-viper" in err
+
+
+def test_the_data_set_of_the_settings_is_taken(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("resolute.cli.train._train", lambda config, *more: asked.append(config))
+    (tmp_path / "a.toml").write_text('[data]\nname = "mlr-synthetic"\n')
+    for more in (["--config", str(tmp_path / "a.toml")], []):
+        train.run(argparse.ArgumentParser(), ["ftwa", *more])
+    assert [config.data.name for config in asked] == ["mlr-synthetic", "mlr-viper"]

@@ -155,3 +155,13 @@ def test_mistakes_are_one_line(words, message, capsys, tmp_path):
     assert out == ""
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_folder_without_a_model_is_named_before_any_is_embedded(runs, tmp_path, monkeypatch):
+    def embedded(*_, **__):
+        raise AssertionError("embedded before all folders were looked at")
+
+    monkeypatch.setattr("resolute.report.write.exhibit", embedded)
+    (tmp_path / "quickstart").mkdir()
+    with pytest.raises(CheckpointError, match=r"quickstart.*no model there"):
+        write_report([runs / "ftwa-t0", tmp_path / "quickstart"], tmp_path / "page.html")

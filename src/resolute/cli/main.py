@@ -1,6 +1,7 @@
 """Entry point of the command ``resolute``: find the verb, word the errors, set the exit code.
 
-Exit codes: 0 done, 1 a bug (with traceback), 2 the user's mistake (one line), 130 interrupted.
+Exit codes: 0 done, 1 a bug (with traceback), 2 the user's mistake (one line), 130 interrupted,
+141 the reader of the output left before the work was done.
 No torch is loaded before a verb needs it.
 """
 
@@ -75,8 +76,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        SystemExit: with the exit code, behind a help text or the user's mistake.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    code: int | None = None
+    try:
+        try:
+            code = _run(words)
+            sys.stdout.flush()  # here, where a full disk can still be worded
+        except SystemExit as done:  # of argparse, behind a help text or an error
+            code = int(done.code or 0)
+            sys.stdout.flush()
+            raise
+    except ReidError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("resolute: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) left: not an error, once all was done.
+        _settle_output()
+        return 141 if code is None else code
+    except OSError as error:
+        # A folder that cannot be written, a full disk: the user's to mend, with its name.
+        _settle_output()
+        fail(f"{error.filename or 'output'}: {error.strerror or error}")
+    return code
+
+
+def _settle_output() -> None:
+    """Let the interpreter's own flush at exit succeed, whatever became of the output."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
@@ -89,21 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     wait_briefly(os.environ)
     module = importlib.import_module(f"resolute.cli.{verb}")
-    try:
-        parser = Parser(prog=f"resolute {verb}", description=VERBS[verb], allow_abbrev=False)
-        code: int = module.run(parser, rest)
-    except ReidError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        print("resolute: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) left: not an error. Silence the flush at exit as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        # A folder that cannot be written, a full disk: the user's to mend, with its name.
-        fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    parser = Parser(prog=f"resolute {verb}", description=VERBS[verb], allow_abbrev=False)
+    code: int = module.run(parser, rest)
     return code
 
 

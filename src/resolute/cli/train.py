@@ -14,6 +14,8 @@ from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
 from resolute.recipes.catalogue import FLAVOURS, find_recipe
 
+DATA = "mlr-viper"
+
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     """Parse the words and train.
@@ -24,6 +26,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the settings do not fit together.
     """
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = (
@@ -36,7 +41,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("method", help="a method; `resolute recipes` lists them")
-    add("--data", metavar="NAME", default="mlr-viper", help="data set (default: mlr-viper)")
+    add("--data", metavar="NAME", help=f"data set (default: the --config file's, or {DATA})")
     add(
         "--recipe",
         metavar="NAME",
@@ -53,8 +58,18 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     options = parse(parser, own)
 
     filed = {} if options.config is None else read_settings(options.config)
+    data = options.data or filed.get("data.name", DATA)
+    for name, kept, asked in (
+        ("method", filed.get("name", options.method), options.method),
+        ("data set", filed.get("data.name", data), data),
+    ):
+        if kept != asked:
+            raise ConfigError(
+                f"{options.config}: settings of the {name} {kept}, asked for {asked}: other rows "
+                "are compared by recipe and options, not by another run's file"
+            )
     root = settings.get("data.root", filed.get("data.root", ""))
-    config = find_recipe(options.method, options.data, options.recipe, root=root)
+    config = find_recipe(options.method, data, options.recipe, root=root)
     config = override(override(config, filed), settings)
     folder = options.out or (
         f"runs/{config.name}-{config.data.name}-t{config.data.trial}-s{config.train.seed}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from resolute.core.errors import ConfigError
+from resolute.inference.load import find_model
 from resolute.report.exhibit import Asked, exhibit
 from resolute.report.page import page
 from resolute.report.series import chapters
@@ -48,6 +49,8 @@ def write_report(
     wrong = [rate for rate in rates if not 0 < rate < 1]
     if wrong:
         raise ConfigError(f"false-match rates: expected fractions 0 < r < 1, got {wrong[0]:g}")
+    for path in paths:
+        find_model(path)  # before the first is embedded, which takes minutes
     asked = asked or Asked()
     exhibits = [exhibit(path, overrides=overrides or {}, asked=asked) for path in paths]
     text = page(chapters(exhibits), rates=rates, has_pictures=has_pictures)
