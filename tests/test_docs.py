@@ -1,23 +1,30 @@
 """The words: documents run, link to what is there, and speak of the product only."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import inspect
+import io
 import pkgutil
 import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import resolute
-from resolute.core.config import attribute_texts
+from resolute.cli import main as cli
+from resolute.core.config import attribute_texts, walk
+from resolute.evaluation.protocol import Protocol
+from resolute.methods.variants import VARIANTS
+from resolute.recipes.catalogue import find_recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MODULES = sorted(
     m.name
     for m in pkgutil.walk_packages(resolute.__path__, "resolute.")
@@ -48,13 +55,38 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_shell_blocks_use_verbs_that_exist(page):
-    from resolute.cli.main import VERBS
+def options_in(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", text))
 
-    for block in blocks(page, "bash"):
-        for verb in re.findall(r"(?:^|/)resolute (\w+)", block, flags=re.MULTILINE):
-            assert verb in VERBS, verb
+
+@cache
+def settings():
+    """Every setting as an option: of any method's recipe and, for feature files, of a protocol."""
+    recipes = [find_recipe(method, "mlr-viper") for method in VARIANTS]
+    paths = {path for recipe in recipes for path, _ in walk(recipe)}
+    return {f"--{path}" for path in paths} | {f"--protocol.{f.name}" for f in fields(Protocol)}
+
+
+@cache
+def options_of(verb):
+    """The options in a verb's help; where these name a setting, all settings too."""
+    with contextlib.redirect_stdout(io.StringIO()) as told, contextlib.suppress(SystemExit):
+        cli.main([verb, "--help"])
+    options = options_in(told.getvalue())
+    return options | settings() if any("." in option for option in options) else options
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_use_verbs_and_options_that_exist(page):
+    text = page.read_text().replace("\\\n", " ")
+    # In blocks and in the text alike; `import resolute as` is Python.
+    commands = re.findall(r"(?<!import )(?<!\w)resolute ([a-z]+)([^`#;&|\n]*)", text)
+    for verb, words in commands:
+        assert verb in cli.VERBS, verb
+        assert options_in(words) <= options_of(verb), verb
+    # Options that the text speaks of are of some verb, but for those of other programs.
+    own = re.sub(r"python benchmarks/[^`\n]*|torchrun .* -m ", "", text)
+    assert options_in(own) <= set().union(*map(options_of, cli.VERBS))
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -81,6 +113,22 @@ def test_every_module_imports_with_the_core_dependencies_alone():
         "import sys, importlib\n"
         f"for name in {optional.split()!r}: sys.modules[name] = None\n"
         f"for name in {MODULES!r}: importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_core_evaluation_and_retrieval_need_numpy_only():
+    exceptions = {"core.images", "core.tensorfile", "retrieval.thumbnails"}
+    names = [
+        name
+        for name in MODULES
+        if name.split(".")[1] in ("core", "evaluation", "retrieval")
+        and name.removeprefix("resolute.") not in exceptions
+    ]
+    code = (
+        "import sys, importlib\n"
+        "for name in 'torch torchvision PIL safetensors rich'.split(): sys.modules[name] = None\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

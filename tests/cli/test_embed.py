@@ -4,12 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from cli.test_cli import run
 from inference.small import noise, person, save_small
 from PIL import Image
+from waiting import wait_until
 
 from resolute.core.errors import ConfigError
 from resolute.inference.joined import read_archive
@@ -137,9 +137,13 @@ def test_ctrl_c_leaves_what_is_done_and_exit_code_130(model, crops, tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
-    while process.poll() is None and len(list(tmp_path.glob("*.parts/block-*"))) < 3:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    parts = tmp_path / "a.npz.parts"
+    try:
+        wait_until(
+            lambda: process.poll() is not None or len(list(parts.glob("block-*"))) >= 3, seconds=60
+        )
+    finally:
+        process.send_signal(signal.SIGINT)
     assert "Traceback" not in process.communicate()[1]
     assert process.returncode == 130
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -3,6 +3,7 @@ import time
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from resolute.core.errors import DatasetError
 from resolute.inference.ahead import decode_ahead
@@ -66,5 +67,4 @@ def test_no_thread_is_left_behind():
     for _ in decode_ahead([task(i) for i in range(10)]):
         break
     list(decode_ahead([task(i) for i in range(10)]))
-    while threading.active_count() > before:  # they end by themselves
-        time.sleep(0.001)
+    wait_until(lambda: threading.active_count() <= before)  # they end by themselves

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 import torch
 from inference.small import person, save_small
 from PIL import Image
+from waiting import wait_until
 
 from resolute.core.errors import CheckpointError, ConfigError, DatasetError
 from resolute.inference import block as blocks
@@ -114,6 +113,19 @@ def test_interrupted_and_resumed_is_the_single_run(model, crops, single, tmp_pat
     assert out.read_bytes() == single[0].read_bytes()
 
 
+def kill_after(words, parts, number):
+    """Run a command, but only until it has written that many blocks."""
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(
+            lambda: process.poll() is not None or len(list(parts.glob("block-*"))) >= number,
+            seconds=60,
+        )
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
 def test_killed_at_any_time_and_resumed_is_the_single_run(model, crops, single, tmp_path):
     run = save_small(tmp_path / "run")
@@ -125,11 +137,7 @@ def test_killed_at_any_time_and_resumed_is_the_single_run(model, crops, single, 
     embed_folder(model, crops, expected, options=how)
     parts = tmp_path / "all.npz.parts"
     for number in (1, 4, 8):
-        process = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(list(parts.glob("block-*"))) < number:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_after(words, parts, number)
     subprocess.run(words, check=True, capture_output=True)
     assert out.read_bytes() == expected.read_bytes()
 

@@ -414,13 +414,15 @@ def test_searches_go_on_while_another_thread_writes(tmp_path):
         threads = [threading.Thread(target=look) for _ in range(3)]
         for thread in threads:
             thread.start()
-        for start in range(100, 220, 20):
-            gallery.add(items(20, start=start), embedding.take(slice(start, start + 20)))
-            gallery.delete([f"k{start - 60:04d}"])
-            gallery.purge()
-        done.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for start in range(100, 220, 20):
+                gallery.add(items(20, start=start), embedding.take(slice(start, start + 20)))
+                gallery.delete([f"k{start - 60:04d}"])
+                gallery.purge()
+        finally:
+            done.set()  # else a failure here would leave them looking for ever
+            for thread in threads:
+                thread.join()
         assert not faults
         assert len(gallery) == 214
     assert answers

@@ -3,13 +3,13 @@
 import io
 import socket
 import threading
-import time
 from dataclasses import replace
 
 import httpx
 import uvicorn
 from inference.small import person, save_small
 from PIL import Image
+from waiting import wait_until
 
 from resolute.inference.calibration import Calibration, Curve
 from resolute.inference.load import load
@@ -85,15 +85,15 @@ class Served(httpx.Client):
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         app = build_app(self.desk, token=token)
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        # A daemon: a server that does not start must not keep the tests from ending.
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._listener]}
+            target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True
         )
         super().__init__(base_url=self.url, trust_env=False, timeout=30)
 
     def __enter__(self):
         self._thread.start()
-        while not self._server.started:
-            time.sleep(0.005)
+        wait_until(lambda: self._server.started)
         return super().__enter__()
 
     def __exit__(self, *exc):

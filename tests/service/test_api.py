@@ -23,6 +23,7 @@ from service.serving import (
     images,
     small_model,
 )
+from waiting import wait_until
 
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import GalleryError
@@ -485,8 +486,8 @@ def test_a_bug_shows_no_traceback(served, monkeypatch, caplog):
         response = served.get("/v1/images")
         assert code(response) == (500, "internal")
         assert "secret" not in response.text
-        while not (failed := [r for r in caplog.records if r.exc_info]):
-            time.sleep(0.01)  # the server logs it after it answered
+        # The server logs it after it answered.
+        failed = wait_until(lambda: [r for r in caplog.records if r.exc_info])
     line = json.loads(JsonLines().format(failed[0]))
     assert line["error"] == "RuntimeError"
     assert line["at"][-1].endswith("broken")

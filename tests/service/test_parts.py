@@ -4,11 +4,11 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import httpx
 import pytest
 from inference.small import noise, person, save_small
 from service.serving import drawn, fill, images
+from waiting import wait_until
 
 from resolute.core.errors import ConfigError, DatasetError, GalleryError
 from resolute.retrieval.types import VectorSpace
@@ -249,8 +250,7 @@ def gate(model):
 
 def test_waiting_requests_share_a_pass_and_get_their_own(gate, model):
     first = gate.embedder.submit([(person(1), 2)])
-    while gate.embedder.num_waiting:
-        time.sleep(0.001)
+    wait_until(lambda: not gate.embedder.num_waiting)
     others = [gate.embedder.submit([(person(i), 2), (person(i, 1), 2)]) for i in (2, 3, 4)]
     assert gate.embedder.num_waiting == 6
     with pytest.raises(Problem, match="6 images wait") as refused:
@@ -266,8 +266,7 @@ def test_waiting_requests_share_a_pass_and_get_their_own(gate, model):
 
 def test_one_requests_error_is_not_anothers(gate):
     first = gate.embedder.submit([(person(1), 2)])
-    while gate.embedder.num_waiting:
-        time.sleep(0.001)
+    wait_until(lambda: not gate.embedder.num_waiting)
     good = gate.embedder.submit([(person(2), 2)])
     bad = gate.embedder.submit([(noise(13, 8), 2)])
     gone = gate.embedder.submit([(person(3), 2)])
@@ -351,26 +350,27 @@ def test_the_command_serves_and_stops_cleanly(tmp_path, model, number):
     folder = fill(tmp_path / "gallery", model)
     run = tmp_path / "run"
     save_small(run)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "resolute", "serve", str(folder), "--model", str(run),
-         "--port", "0", "--device", "cpu"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    lines = []
+    log = tmp_path / "log"  # not a pipe, whose reading may wait for ever
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "resolute", "serve", str(folder), "--model", str(run),
+             "--port", "0", "--device", "cpu"],
+            stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
     try:
-        while not (line := json.loads(process.stderr.readline())).get("url"):
-            lines.append(line)
-        with httpx.Client(base_url=line["url"], trust_env=False, timeout=30) as client:
+        (url,) = wait_until(lambda: re.findall(r'"url": "([^"]+)"', log.read_text()), seconds=60)
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
             assert client.post("/v1/search", files=images(drawn(1))).status_code == 200
             assert client.get("/v1/thumbnail?key=jane-doe").status_code == 404
             process.send_signal(number)
-        _, rest = process.communicate(timeout=30)
+        process.wait(timeout=30)
     finally:
         process.kill()
     assert process.returncode == 0
-    assert "jane" not in rest
-    assert "?" not in rest
-    events = [json.loads(line)["event"] for line in rest.splitlines()]
+    told = log.read_text()
+    assert "jane" not in told
+    assert "?" not in told
+    events = [json.loads(line)["event"] for line in told.splitlines()]
     assert events.count("request") == 2
     assert events[-1] == "stopped"
     verify(tmp_path / "gallery.audit")
