@@ -217,6 +217,10 @@ def test_a_written_set_trains_as_what_it_was_made_of(capsys, tmp_path, monkeypat
     for config in asked:
         assert (config.data.trial, config.data.root, config.train.epochs) == (3, built, 18)
     assert len(asked) == 2
+    _, out, _ = run(capsys, "recipes", "ftwa", "--data", "mlr-written", "--data.root", built)
+    assert "data.trial = 3" in out
+    code, _, err = run(capsys, "recipes", "ftwa", "--train.epochs", "3")
+    assert (code, "--train.epochs: recipes are printed as they are" in err) == (2, True)
     _, _, err = run(capsys, "train", "ftwa", "--data", "mlr-written")
     assert "give its folder (--data.root DIR)" in err
 
@@ -320,6 +324,11 @@ def test_output_that_nobody_takes(words):
     if Path("/dev/full").exists():
         with Path("/dev/full").open("w") as full:
             assert result(full) == (2, "resolute: error: output: No space left on device\n")
+
+
+def test_a_closed_output_is_no_bug(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["--version"]) == 0
 
 
 def test_another_runs_settings_are_not_taken_for_another_row(capsys, tmp_path):

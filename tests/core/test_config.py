@@ -15,6 +15,8 @@ from resolute.core.config import (
     walk,
 )
 from resolute.core.errors import ConfigError
+from resolute.data.benchmark import DataConfig
+from resolute.data.mlr import MlrPolicy
 from resolute.engine.config import RunConfig
 
 
@@ -57,6 +59,11 @@ def test_round_trip_through_plain_values():
     assert config.is_on is True
     assert config.count == 7
     assert from_mapping(Outer, to_mapping(config)) == config
+
+
+def test_complete_settings_under_a_name_of_ones_own_need_no_preset():
+    config = RunConfig(data=DataConfig(mlr=MlrPolicy(name="mine", lr_camids=(3,))))
+    assert override(RunConfig(), dict(walk(config))) == config
 
 
 @pytest.mark.parametrize(

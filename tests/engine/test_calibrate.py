@@ -1,16 +1,21 @@
 """Calibration of a run: whose images it may look at, and what it leaves beside the model."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from data.sources import two_views
 from engine.small import small_config
 from inference.small import save_small
 
 from resolute.core.config import override
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import ConfigError
+from resolute.core.rng import Streams
 from resolute.core.types import Embedding, Labels
+from resolute.data.manifest import write
+from resolute.data.mlr import PRESETS, build
 from resolute.engine import calibrate as calibrating
 from resolute.engine.calibrate import calibrate, unseen_people
 from resolute.engine.config import RunConfig
@@ -90,6 +95,28 @@ def test_which_people_are_unseen():
     also = override(config, {"data.also_train": "mlr-cuhk03-p1=x"})
     with pytest.raises(ConfigError, match="held no people"):
         unseen_people(also, {"data.name": "mlr-cuhk03", "data.root": "x"}, is_trained=True)
+
+
+def test_a_written_set_shows_the_people_it_was_made_of(tmp_path):
+    written = {}
+    for name, records in (("viper", two_views(6)), ("cuhk03", two_views(6, name="cuhk03"))):
+        policy = replace(PRESETS["default"], lr_camids=(1,))
+        split = build(records, policy, streams=Streams(0))
+        write(split, tmp_path / name, policy=policy, seed=0)
+        written[name] = {"data.name": "mlr-written", "data.root": str(tmp_path / name)}
+    joined = override(
+        RunConfig(),
+        {"data.name": "mlr-caviar", "data.also_train": f"mlr-written={tmp_path / 'cuhk03'}"},
+    )
+    with pytest.raises(ConfigError, match="held no people"):
+        unseen_people(joined, {"data.name": "mlr-cuhk03-p1", "data.root": "x"}, is_trained=True)
+    viper = override(RunConfig(), {"data.name": "mlr-viper", "data.root": "v"})
+    assert unseen_people(viper, written["cuhk03"], is_trained=True).root == str(tmp_path / "cuhk03")
+    with pytest.raises(ConfigError, match="held no people"):
+        unseen_people(viper, written["viper"], is_trained=True)
+    gone = {"data.name": "mlr-written", "data.root": str(tmp_path / "gone")}
+    with pytest.raises(ConfigError, match="held no people"):
+        unseen_people(viper, gone, is_trained=True)
 
 
 def test_prior_is_a_chance(tmp_path):

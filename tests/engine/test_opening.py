@@ -149,6 +149,11 @@ def test_sets_that_joined_in_training_count_too(trained, tmp_path):
     everybody = as_if_trained_on(replace(data, also_part="all"), trained[0], tmp_path / "all")
     with pytest.raises(ConfigError, match="was trained on 6 of the 6 people"):
         open_run(everybody, overrides=test_part)
+    # A joined set that has moved is found where the call says it is.
+    shutil.move(root, tmp_path / "moved")
+    moved = {"data.also_train": f"mlr-viper={tmp_path / 'moved'}", "data.mlr.rates": "2"}
+    assert open_run(run, overrides=moved).split.query
+    shutil.move(tmp_path / "moved", root)
     # Other people need nothing of what the run was trained on.
     shutil.rmtree(other)
     assert open_run(run, overrides={**alone, "data.name": "mlr-synthetic"}).split.query

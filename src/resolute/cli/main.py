@@ -85,10 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             code = _run(words)
-            sys.stdout.flush()  # here, where a full disk can still be worded
+            _flush()  # here, where a full disk can still be worded
         except SystemExit as done:  # of argparse, behind a help text or an error
             code = int(done.code or 0)
-            sys.stdout.flush()
+            _flush()
             raise
     except ReidError as error:
         fail(str(error))
@@ -106,10 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where a daemon closed it
+        sys.stdout.flush()
+
+
 def _settle_output() -> None:
     """Let the interpreter's own flush at exit succeed, whatever became of the output."""
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -100,7 +100,8 @@ def override(config: T, overrides: Mapping[str, Any]) -> T:
         level, settings = nested, config
         for section in sections:
             level, settings = level[section], getattr(settings, section)
-        if name == "name" and isinstance(settings, Preset):
+        others = {p for p in known if p.startswith(path.removesuffix("name"))} - overrides.keys()
+        if name == "name" and isinstance(settings, Preset) and others:
             presets = settings.presets()
             if value not in presets:
                 raise ConfigError(f"{path}: " + unknown_name("preset", value, list(presets)))

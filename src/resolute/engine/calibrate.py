@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from resolute.core.config import override
 from resolute.core.distance import distance_rows
-from resolute.core.errors import ConfigError, ProtocolError
+from resolute.core.errors import ConfigError, DatasetError, ProtocolError
 from resolute.core.types import Embedding, Labels, Record, Resolution, Split
-from resolute.data.benchmark import MLR, WRITTEN, DataConfig, open_split
+from resolute.data.benchmark import WRITTEN, DataConfig, open_split
 from resolute.data.cache import PixelStore
+from resolute.data.catalogue import family
 from resolute.data.degrade import Degraded
+from resolute.data.manifest import read_origin
 from resolute.data.mlr import with_query_rate
 from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World, resolve_device
@@ -273,10 +275,17 @@ def _each(
 def _is_own(data: DataConfig, own: DataConfig) -> bool:
     if data.name == "mlr-synthetic" == own.name and data.synthetic.seed != own.synthetic.seed:
         return False  # other drawings, other people
-    trained = {_family(name) for name in (own.name, *own.also_train)}
-    return WRITTEN in (data.name, own.name) or _family(data.name) in trained
+    sources = [(own.name, own.root), *(s.partition("=")[::2] for s in own.also_train)]
+    trained = {_people_of(name, root) for name, root in sources}
+    asked = _people_of(data.name, data.root)
+    return asked in trained or None in (asked, *trained)
 
 
-def _family(name: str) -> str:
-    # All forms of one data set show the same people.
-    return name.partition("=")[0].removeprefix(MLR).partition("-")[0]
+def _people_of(name: str, root: str) -> str | None:
+    """Name the data set whose people are shown; None of a written set that is gone."""
+    if name != WRITTEN:
+        return family(name)
+    try:
+        return family(read_origin(Path(root).expanduser()).name)
+    except DatasetError:
+        return None

@@ -167,14 +167,19 @@ def _check_unseen(
 ) -> None:
     is_folder = family(split.name) == "folder"  # whose numbers mean nothing in another one
     roots = (data.root,) if is_folder else (data.root, own.root)
-    parts = _trained_parts(own, roots, trained_on)
+    places = [
+        replace(own, root=root, also_train=sources)
+        for root in dict.fromkeys(roots)
+        for sources in dict.fromkeys((own.also_train, data.also_train))
+    ]
+    parts = _trained_parts(places, trained_on)
     if parts is None:
         if is_folder:
             return
         raise ConfigError(
             f"{run}: {split.name} shows people of {trained_on[0]}, and whom of them the run was "
             f"trained on cannot be told: its {CONFIG_NAME} does not lead to its own records; set "
-            "data.root there"
+            "data.root and data.also_train there"
         )
     trained = {
         r.pid for p in parts if shows_same_people(p.name, split.name) for r in p.train if r.pid > 0
@@ -188,13 +193,11 @@ def _check_unseen(
         )
 
 
-def _trained_parts(
-    own: DataConfig, roots: Iterable[str], trained_on: tuple[str, str]
-) -> list[Split] | None:
+def _trained_parts(places: Iterable[DataConfig], trained_on: tuple[str, str]) -> list[Split] | None:
     """Read what a run was trained on where it stands now or stood then; None if it does not."""
-    for root in dict.fromkeys(roots):
+    for place in places:
         try:
-            parts = open_parts(replace(own, root=root))
+            parts = open_parts(place)
             whole = joined(parts)
         except (ConfigError, DatasetError, ProtocolError):
             continue  # another data set's folder
