@@ -154,7 +154,43 @@ def test_an_export_that_fails_leaves_no_half_of_it(capsys, whole, tmp_path, monk
     monkeypatch.setattr("resolute.cli.gallery.np.savez", full)
     code, _, err = run(capsys, "gallery", "export", whole, "--out", str(tmp_path / "all.npz"))
     assert (code, list(tmp_path.iterdir())) == (2, [])
-    assert "No space left on device" in err
+    assert "all.npz: could not be written: No space left on device" in err
+    assert "goes on" not in err
+
+
+def test_an_export_of_one_image_that_fails_can_be_tried_again(capsys, whole, tmp_path, monkeypatch):
+    calls = []
+
+    def full(file):
+        calls.append(file)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+
+    key, one = "day0/0001_c1s1_000000_00.png", tmp_path / "one"
+    words = ["gallery", "export", whole, "--key", key, "--out", str(one)]
+    with monkeypatch.context() as patch:
+        patch.setattr("resolute.inference.block._sync", full)
+        code, _, err = run(capsys, *words)
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "one: could not be written: No space left on device; mend that and run the same" in err
+    assert run(capsys, *words)[0] == 0
+    assert sorted(path.name for path in one.iterdir()) == ["held.json", "thumbnail.jpg"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_umask_says_who_may_read_an_export(capsys, whole, tmp_path, umask):
+    key = "day0/0001_c1s1_000000_00.png"
+    before = os.umask(umask)
+    try:
+        run(capsys, "gallery", "export", whole, "--out", str(tmp_path / "all.npz"))
+        run(capsys, "gallery", "export", whole, "--key", key, "--out", str(tmp_path / "one"))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    file = 0o666 & ~umask
+    assert modes == {
+        "all.npz": file, "one": 0o777 & ~umask, "held.json": file, "thumbnail.jpg": file,
+    }  # fmt: skip
 
 
 def test_index_says_what_is_beyond_the_retention(capsys, model, tmp_path):

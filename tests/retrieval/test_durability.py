@@ -567,11 +567,17 @@ def test_a_gallery_without_a_list_of_deleted_keys_is_read(whole):
     files.write_text(whole / "manifest.json", json.dumps(document))
     (whole / "erased").unlink()
     assert use(whole) == good
+    keys = ["k0003", "k0005", "k0030"]
     with Gallery.open(whole) as gallery:
-        assert gallery.was_deleted(["k0003", "k0005"]).tolist() == [False, False]
+        assert gallery.was_deleted(keys).tolist() == [True, False, True]
+        assert gallery.purge() == 2
+        assert gallery.was_deleted(keys).tolist() == [True, False, True]
         gallery.delete(["k0005"])
-        assert gallery.was_deleted(["k0003", "k0005"]).tolist() == [False, True]
+        assert gallery.purge() == 1
+    with Gallery.open(whole) as gallery:
+        assert gallery.was_deleted(keys).all()
         gallery.verify()
+    assert (whole / "erased").stat().st_size == 64 + 8 * len(keys)  # each listed once
 
 
 def test_opening_reads_no_data(tmp_path, monkeypatch):

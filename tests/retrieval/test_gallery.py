@@ -1,6 +1,8 @@
 """What a gallery keeps, finds, forgets and refuses."""
 
 import dataclasses
+import errno
+import shutil
 import threading
 import time
 
@@ -8,7 +10,14 @@ import numpy as np
 import pytest
 from retrieval.galleries import draw, filled, items, nearest, same
 
-from resolute.core.errors import ConfigError, GalleryError, ProtocolError, ReidError
+from resolute.core.errors import (
+    ConfigError,
+    GalleryBusyError,
+    GalleryError,
+    ProtocolError,
+    ReidError,
+)
+from resolute.retrieval import embedded
 from resolute.retrieval.embedded import EmbeddedEngine
 from resolute.retrieval.gallery import DAY_S, Gallery
 from resolute.retrieval.types import Item, VectorSpace, Where
@@ -352,7 +361,7 @@ def test_double_precision_is_stored_as_single(tmp_path):
 
 def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):
     reader = Gallery.open(tmp_path / "g")
-    with pytest.raises(GalleryError, match="another process writes to this gallery"):
+    with pytest.raises(GalleryBusyError, match="another process writes to this gallery"):
         reader.lock()
     for write in (
         lambda: reader.add([Item(key="x")], draw(3, 1)),
@@ -374,6 +383,43 @@ def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):
     gallery.close()
     assert reader.delete(["k0001"]) == 1  # takes the lock that is free now
     reader.close()
+
+
+def test_only_another_writer_is_called_busy(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    filled(tmp_path / "g", draw(1, 3)).close()
+    monkeypatch.setattr(embedded.fcntl, "flock", refuse)
+    with (
+        Gallery.open(tmp_path / "g") as gallery,
+        pytest.raises(GalleryError, match=r"locking was not done .*: No locks") as refused,
+    ):
+        gallery.lock()
+    assert not isinstance(refused.value, GalleryBusyError)
+
+
+def test_what_is_fixed_is_answered_without_waiting_and_files(tmp_path, monkeypatch):
+    told = []
+    gallery = filled(tmp_path / "g", draw(1, 3), retention_days=30)
+    fixed = (gallery.space, gallery.retention_days)
+    write = embedded.write_manifest
+
+    def slow(folder, manifest):
+        asking = threading.Thread(
+            target=lambda: told.append((gallery.space, gallery.retention_days)), daemon=True
+        )
+        asking.start()
+        asking.join(10)
+        told.append("written")
+        write(folder, manifest)
+
+    monkeypatch.setattr(embedded, "write_manifest", slow)
+    gallery.delete(["k0000"])
+    assert told == [fixed, "written"]
+    gallery.close()
+    shutil.rmtree(tmp_path / "g")
+    assert (gallery.space, gallery.retention_days) == fixed
 
 
 def test_a_late_writer_sees_what_came_before(gallery, tmp_path):

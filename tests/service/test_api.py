@@ -5,13 +5,15 @@ import io
 import json
 import logging
 import math
+import re
 import socket
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
-from inference.small import noise, person
+from inference.small import noise, person, save_small
 from PIL import Image
 from service.serving import (
     START,
@@ -27,8 +29,10 @@ from waiting import wait_until
 
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import GalleryError
+from resolute.inference.load import load
 from resolute.inference.one_vector import one_vector
 from resolute.inference.pooling import pool
+from resolute.retrieval.embedded import EmbeddedEngine
 from resolute.retrieval.gallery import Gallery
 from resolute.service.app import build_app
 from resolute.service.audit import AuditLog
@@ -376,6 +380,22 @@ def test_a_reader_alone_enforces_retention(tmp_path, model):
             writer.lock()  # it was given back
 
 
+def test_a_reader_says_where_it_cannot_enforce_retention(tmp_path, model, monkeypatch, caplog):
+    def refuse(engine):
+        raise GalleryError("their files could not be removed")
+
+    folder = fill(tmp_path / "gallery", model, retention_days=30, start=time.time())
+    with Served(folder, model, read_only=True) as client:
+        client.desk.audit.write("search", who="test", now=time.time() - 200 * 86_400)
+        monkeypatch.setattr(EmbeddedEngine, "_sweep", refuse)
+        keep_house(client.desk)
+        # The audit log is kept all the same.
+        (event,) = client.get("/v1/audit").json()["events"]
+        assert event["action"] == "erase-audit"
+    assert "retention not enforced: their files could not be removed" in caplog.text
+    assert "left to the writer" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [OSError("a disk that went away"), RuntimeError("a bug")])
 def test_a_round_that_fails_is_not_the_last(tmp_path, model, monkeypatch, caplog, error):
     desk = Desk(fill(tmp_path / "gallery", model), model, config=ServeConfig())
@@ -418,6 +438,22 @@ def test_another_model_is_refused_at_the_start(tmp_path, model):
         writer.lock()
         with pytest.raises(GalleryError):
             Served(folder, model)
+
+
+def test_a_calibration_of_before_is_told_at_the_start_and_in_a_comparison(tmp_path, caplog):
+    fitted = small_model(tmp_path, is_calibrated=True).calibration
+    share = {"fusion": "constant", "constant": 0.25}
+    model = load(save_small(tmp_path / "constant"), overrides=share)
+    calibration = replace(fitted, fusion="constant", fingerprint=model.fingerprint)
+    model = replace(model, calibration=calibration)
+    with Served(fill(tmp_path / "gallery", model), model) as client:
+        reply = client.post(
+            "/v1/compare", files=[*images(drawn(1), field="a"), *images(drawn(2), field="b")]
+        ).json()
+    assert reply["probability"] is None
+    again = "no probability: calibrated for constant sq.*: resolute calibrate RUN"
+    assert re.match(again, reply["warnings"][0])
+    assert len(re.findall(again, caplog.text)) == 1
 
 
 def test_retention_is_enforced_before_the_first_request(tmp_path, model):

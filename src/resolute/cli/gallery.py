@@ -12,7 +12,7 @@ import numpy as np
 
 from resolute.cli.overrides import parse
 from resolute.core.errors import ConfigError, GalleryError
-from resolute.inference.block import write_atomically
+from resolute.inference.block import write_atomically, write_folder
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.place import open_gallery
 from resolute.retrieval.types import Where
@@ -148,11 +148,10 @@ def _export_one(gallery: Gallery, key: str, folder: Path) -> Found:
         "vectors": gallery.embedding([key]).vectors[0].tolist(),
         "space": asdict(gallery.space),
     }
-    text = (json.dumps(held, indent=1) + "\n").encode()
-    picture = gallery.thumbnail(key)
-    write_atomically(folder / "held.json", lambda file: file.write(text))
-    if picture is not None:
-        write_atomically(folder / "thumbnail.jpg", lambda file: file.write(picture))
+    files = {"held.json": (json.dumps(held, indent=1) + "\n").encode()}
+    if (picture := gallery.thumbnail(key)) is not None:
+        files["thumbnail.jpg"] = picture
+    write_folder(folder, files)
     return {"key": key, "folder": str(folder)}
 
 

@@ -31,3 +31,7 @@ class CheckpointError(ReidError, RuntimeError):
 
 class GalleryError(ReidError, ValueError):
     """A gallery that is damaged, locked, of another model, or asked for what it lacks."""
+
+
+class GalleryBusyError(GalleryError):
+    """A gallery that another process writes to."""

@@ -23,7 +23,7 @@ import torch
 from resolute.core.errors import CheckpointError, ConfigError, DatasetError
 from resolute.core.types import Embedding
 from resolute.core.version import __version__
-from resolute.inference.block import Block, peek_block, write_atomically, write_block
+from resolute.inference.block import GO_ON, Block, peek_block, write_atomically, write_block
 from resolute.inference.folder import Listing, list_images, stream
 from resolute.inference.joined import check_format, join
 from resolute.inference.model import Model
@@ -342,4 +342,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, text: dict[str, Any]) -> None:
     blob = (json.dumps(text, indent=1) + "\n").encode()
-    write_atomically(path, lambda file: file.write(blob))
+    write_atomically(path, lambda file: file.write(blob), remedy=GO_ON)

@@ -5,9 +5,11 @@ Letters: N images, S streams, D embedding.
 
 import json
 import os
-import tempfile
+import secrets
+import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +19,12 @@ from numpy.typing import NDArray
 
 from resolute.core.errors import CheckpointError, DatasetError
 from resolute.core.types import Embedding
+from resolute.retrieval.files import sync_folder
 
 ARRAYS = ("vectors", "quality", "norms", "native_sizes", "reliability")
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+AGAIN = "mend that and run the same command again"
+GO_ON = f"{AGAIN}, it goes on from here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,7 @@ def write_block(path: Path, block: Block, stamp: str) -> None:
     }
     arrays["keys"] = np.array(block.keys, dtype=np.str_)
     arrays["head"] = np.array(json.dumps(head))
-    write_atomically(path, lambda file: np.savez(file, **arrays))
+    write_atomically(path, lambda file: np.savez(file, **arrays), remedy=GO_ON)
 
 
 def peek_block(path: Path) -> Head:
@@ -105,41 +110,68 @@ def read_block(path: Path) -> tuple[tuple[str, ...], Embedding]:
     return tuple(member(path, "keys").tolist()), read_arrays(path)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], Any], *, remedy: str = AGAIN) -> None:
     """Write a file beside its place first, then rename it: it is there whole or not at all.
 
     Args:
         path: the file; its folder is made if need be.
         write: writes the content.
+        remedy: what its user is told to do where that fails.
 
     Raises:
         DatasetError: if it cannot be written; what was there stays.
     """
-    partial = ""
+    with _beside(path, remedy) as partial, partial.open("xb") as file:
+        write(file)
+        _sync(file)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files beside its place first, then rename it: whole or not at all.
+
+    Args:
+        folder: not there yet, or empty.
+        files: contents by name.
+
+    Raises:
+        DatasetError: if it cannot be written.
+    """
+    with _beside(folder, AGAIN) as partial:
+        partial.mkdir()
+        for name, content in files.items():
+            with (partial / name).open("xb") as file:
+                file.write(content)
+                _sync(file)
+        sync_folder(partial)
+
+
+@contextmanager
+def _beside(path: Path, remedy: str) -> Iterator[Path]:
+    # A free name, whose file or folder takes its place at the end and is gone after a failure.
+    # Whoever writes makes it in the ordinary way, so that the user's umask says who may read it.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        yield partial
+        partial.replace(path)
+        sync_folder(path.parent)
     except DatasetError:
         raise
     except OSError as error:
         raise DatasetError(
-            f"{path}: could not be written: {error.strerror or error}; mend that and run the same "
-            "command again, it goes on from here"
+            f"{path}: could not be written: {error.strerror or error}; {remedy}"
         ) from error
     finally:
-        if partial:
-            Path(partial).unlink(missing_ok=True)
+        with suppress(OSError):
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            else:
+                partial.unlink()
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read_arrays(path: Path, **settings: Any) -> Embedding:

@@ -9,6 +9,7 @@ from resolute.inference.calibration import Calibration
 from resolute.inference.embed import Pixels
 from resolute.inference.native import effective_height
 from resolute.inference.pooling import pool
+from resolute.retrieval.types import VectorSpace
 
 # The strongest loss of resolution that the benchmarks train with: below a quarter of the height
 # that a model was trained on, nothing it says was ever tried [ours].
@@ -90,10 +91,7 @@ def compare_pixels(
         for text in _warn(name, side, height_reference)
     ]
     if calibration is not None and not calibration.fits(embedding):
-        warnings.append(
-            f"no probability: calibrated for {_distance_of(calibration)} distances, this one is "
-            f"{_distance_of(embedding)}"
-        )
+        warnings.append(why_no_probability(calibration, embedding))
         calibration = None
     if calibration is None:
         probability, prior, data = None, None, ""
@@ -112,7 +110,23 @@ def compare_pixels(
     )
 
 
-def _distance_of(source: Calibration | Embedding) -> str:
+def why_no_probability(calibration: Calibration, compared: Embedding | VectorSpace) -> str:
+    """Word why a calibration says nothing of distances that it does not fit.
+
+    Args:
+        calibration: of the model.
+        compared: by other distances than those that were fitted.
+    """
+    text = (
+        f"no probability: calibrated for {_distance_of(calibration)} distances, these are "
+        f"{_distance_of(compared)}"
+    )
+    if calibration.fusion == compared.fusion == "constant" and calibration.constant is None:
+        text += "; fitted before the share was kept, fit it again: resolute calibrate RUN"
+    return text
+
+
+def _distance_of(source: Calibration | Embedding | VectorSpace) -> str:
     is_shared = source.fusion == "constant" and source.constant is not None
     return f"{source.fusion}{f' {source.constant:g}' if is_shared else ''} {source.metric}"
 

@@ -17,6 +17,7 @@ from resolute.core.types import Embedding
 from resolute.inference.block import (
     ARRAYS,
     DAMAGED,
+    GO_ON,
     damage,
     member,
     members,
@@ -58,9 +59,9 @@ def join(out: Path, blocks: Sequence[Path], head: Mapping[str, Any]) -> None:
         CheckpointError: if a block is damaged.
     """
     if out.suffix == ".npz":
-        write_atomically(out, lambda file: _write_npz(file, blocks, head))
+        write_atomically(out, lambda file: _write_npz(file, blocks, head), remedy=GO_ON)
     else:
-        write_atomically(out, lambda file: _write_parquet(file, blocks, head))
+        write_atomically(out, lambda file: _write_parquet(file, blocks, head), remedy=GO_ON)
 
 
 def read_archive(path: str | Path) -> tuple[tuple[str, ...], Embedding, str]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from resolute.core.errors import ConfigError, GalleryError
+from resolute.core.errors import ConfigError, GalleryBusyError, GalleryError
 from resolute.core.types import Embedding
 from resolute.retrieval.accelerator import FaissAccelerator
 from resolute.retrieval.files import cut, sync_folder, wording
@@ -67,7 +67,7 @@ class EmbeddedEngine:
         space = snapshot.manifest.space
         self._accelerator = None if accelerator is None else accelerator.for_gallery(space)
         self._folder = folder
-        self._current: Snapshot | None = snapshot
+        self._show(snapshot)
         self._lock_file: BinaryIO | None = None
         self._is_stale = True  # until this is the writer, has read the disk and swept it
         self._mutex = threading.RLock()
@@ -131,25 +131,32 @@ class EmbeddedEngine:
         if (current := self._current) is not None:
             return current
         with self._mutex:
-            if self._current is None:
-                self._current = load_snapshot(self._folder)
-            return self._current
+            if (current := self._current) is None:
+                current = self._show(load_snapshot(self._folder))
+            return current
+
+    def _show(self, snapshot: Snapshot) -> Snapshot:
+        self._current: Snapshot | None = snapshot
+        # Stays when the snapshot is given back: what is fixed needs no files and no waiting.
+        self._manifest = snapshot.manifest
+        return snapshot
 
     @property
     def space(self) -> VectorSpace:
         """Return the space of the stored embeddings."""
-        return self._snapshot.manifest.space
+        return self._manifest.space
 
     @property
     def retention_days(self) -> float | None:
         """Return the age in days after which images are to be erased; None for never."""
-        return self._snapshot.manifest.retention_days
+        return self._manifest.retention_days
 
     def lock(self) -> None:
         """Become the one writer; sweep up what a killed one left.
 
         Raises:
-            GalleryError: if another process writes, or the folder cannot be written.
+            GalleryBusyError: if another process writes.
+            GalleryError: if the folder cannot be written, or the gallery is damaged.
         """
         with self._mutex:
             if not self._is_stale:
@@ -165,7 +172,7 @@ class EmbeddedEngine:
             GalleryError: if the gallery is damaged or gone.
         """
         with self._mutex:
-            self._current = load_snapshot(self._folder, self._current)
+            self._show(load_snapshot(self._folder, self._current))
 
     def add(
         self, items: Sequence[Item], embedding: Embedding, *, added: float
@@ -369,7 +376,10 @@ class EmbeddedEngine:
 
             def write() -> Manifest:
                 segments, number = self._rewrite()
-                return manifest.next(segments=segments, next_segment=number, cameras=cameras)
+                listed = append_erased(self._folder, manifest.erased, self._snapshot.unlisted())
+                return manifest.next(
+                    segments=segments, next_segment=number, cameras=cameras, erased=listed
+                )
 
             self._commit(write, "purging")
             self._sweep()
@@ -411,13 +421,16 @@ class EmbeddedEngine:
             return
         with wording("locking", self._folder):
             file = (self._folder / LOCK_NAME).open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise GalleryError(
-                f"{self._folder}: another process writes to this gallery; wait for it or end it"
-            ) from None
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise GalleryBusyError(
+                    f"{self._folder}: another process writes to this gallery; wait for it or end it"
+                ) from None
+            except OSError:
+                file.close()
+                raise
         self._lock_file = file
 
     def _commit(self, write: Callable[[], Manifest], what: str) -> None:
@@ -430,7 +443,7 @@ class EmbeddedEngine:
             earlier, self._current = self._current, None
             write_manifest(self._folder, manifest)
         try:
-            self._current = Snapshot(self._folder, manifest, earlier)
+            self._show(Snapshot(self._folder, manifest, earlier))
         except GalleryError as error:
             raise GalleryError(f"{what} was done, but then: {error}") from error
         self._is_stale = False

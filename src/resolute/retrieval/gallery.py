@@ -134,7 +134,8 @@ class Gallery:
         """Become the writer now rather than at the first writing call.
 
         Raises:
-            GalleryError: if another process writes.
+            GalleryBusyError: if another process writes.
+            GalleryError: if the folder cannot be written, or the gallery is damaged.
         """
         self._engine.lock()
 

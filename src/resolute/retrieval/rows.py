@@ -238,7 +238,7 @@ def append_erased(folder: Path, extent: Extent, hashes: NDArray[np.uint64]) -> E
         OSError: if the disk is full or cannot be written.
     """
     path = folder / ERASED_NAME
-    if not extent.num_bytes:
+    if len(hashes) and not extent.num_bytes:
         start(path, ERASED_NAME, "")
         sync_folder(folder)
     return append(path, extent, _bytes(hashes.astype("<u8")))

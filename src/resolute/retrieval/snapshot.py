@@ -106,12 +106,23 @@ class Snapshot:
             Shape (K,).
 
         Raises:
-            GalleryError: if the list is damaged.
+            GalleryError: if stored data is damaged.
         """
-        if self._erased is None:
-            return np.zeros(len(keys), dtype=bool)
         hashes = np.array([key_hash(key) for key in keys], dtype=np.uint64)
-        return np.isin(hashes, self._erased.rows("<u8"))
+        return np.isin(hashes, self._listed()) | np.isin(hashes, self._hidden())
+
+    def unlisted(self) -> NDArray[np.uint64]:
+        """Return the hashes of hidden keys that the list of deleted ones lacks.
+
+        The first galleries kept no list.
+
+        Returns:
+            Ascending.
+
+        Raises:
+            GalleryError: if stored data is damaged.
+        """
+        return np.setdiff1d(self._hidden(), self._listed())
 
     def place_of(self, key: str) -> tuple[Part, int]:
         """Return part and row of a key.
@@ -310,6 +321,14 @@ class Snapshot:
             more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
             raise GalleryError("; ".join(faults[:3]) + more)
         return num_bytes
+
+    def _listed(self) -> NDArray[np.uint64]:
+        return np.empty(0, np.uint64) if self._erased is None else self._erased.rows("<u8")
+
+    def _hidden(self) -> NDArray[np.uint64]:
+        parts = [part for part in self.parts if part.segment.num_deleted]
+        hashes = [part.facts["hash"][~part.alive] for part in parts]
+        return np.concatenate([np.empty(0, np.uint64), *hashes])
 
     def _answer(self, nearest: Nearest, num_compared: int, *, is_exact: bool) -> Answer:
         hits = []

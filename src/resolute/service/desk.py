@@ -1,6 +1,7 @@
 """What the server does: embed, compare, search, add, delete, and write each down."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from resolute.core.errors import ConfigError, GalleryError
 from resolute.core.types import Embedding
 from resolute.inference.calibration import Calibration
-from resolute.inference.compare import Comparison, compare_pixels
+from resolute.inference.compare import Comparison, compare_pixels, why_no_probability
 from resolute.inference.model import Model
 from resolute.inference.pooling import pool
 from resolute.retrieval.gallery import Gallery
@@ -26,6 +27,8 @@ from resolute.service.replies import hit_replies, image_reply
 from resolute.service.schemas import SearchReply
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 MOST_HITS = 200
 
@@ -83,6 +86,8 @@ class Desk:
         except GalleryError:
             self.gallery.close()
             raise
+        if model.calibration is not None and self.calibration is None:
+            _LOG.warning("%s", why_no_probability(model.calibration, self.gallery.space))
         self.meters = Meters(
             num_images=lambda: len(self.gallery), num_waiting=lambda: self.embedder.num_waiting
         )
@@ -162,7 +167,7 @@ class Desk:
         found = compare_pixels(
             (pixels[: len(a)], pixels[len(a) :]),
             await self.embed(pictures),
-            calibration=self.calibration,
+            calibration=self.model.calibration,  # where it does not fit, the warnings say so
             height_reference=self.model.height_reference,
             prior=prior,
         )

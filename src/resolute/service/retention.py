@@ -1,8 +1,9 @@
 """Retention, enforced: of images, of deleted bytes, of the audit log."""
 
 import logging
+from typing import Any
 
-from resolute.core.errors import GalleryError, ReidError
+from resolute.core.errors import GalleryBusyError, ReidError
 from resolute.retrieval.gallery import Gallery
 from resolute.service.desk import Desk
 from resolute.service.events import fields
@@ -16,35 +17,37 @@ def keep_house(desk: Desk) -> None:
     Args:
         desk: whose gallery and audit log.
     """
-    try:
-        expired, purged = _expire(desk)
-        if expired or purged:
-            desk.audit.write(
-                "expire",
-                who="retention",
-                gallery=desk.gallery.space.fingerprint,
-                num_expired=expired,
-                num_purged=purged,
-            )
-        erased = desk.audit.expire(desk.config.audit_days)
-    except ReidError as error:
-        # The next hour tries again; until then this line is what somebody must see.
-        _LOG.error("retention not enforced: %s", error)
-        return
-    except Exception:  # noqa: BLE001 (a bug here must not end the rounds of a server that runs on)
-        _LOG.exception("retention not enforced")
-        return
+    done: dict[str, Any] = {}
+    # Where the gallery cannot be kept, the audit log is kept all the same.
+    for keep in (_keep_gallery, _keep_audit):
+        try:
+            done |= keep(desk)
+        except ReidError as error:
+            # The next hour tries again; until then this line is what somebody must see.
+            _LOG.error("retention not enforced: %s", error)
+        except Exception:  # noqa: BLE001 (a bug must not end the rounds of a server that runs on)
+            _LOG.exception("retention not enforced")
+    if done:
+        _LOG.info("retention", extra=fields(**done))
+
+
+def _keep_gallery(desk: Desk) -> dict[str, Any]:
+    expired, purged = _expire(desk)
+    if expired or purged:
+        desk.audit.write(
+            "expire",
+            who="retention",
+            gallery=desk.gallery.space.fingerprint,
+            num_expired=expired,
+            num_purged=purged,
+        )
+    return {"expired": expired, "purged": purged}
+
+
+def _keep_audit(desk: Desk) -> dict[str, Any]:
+    erased = desk.audit.expire(desk.config.audit_days)
     head = desk.audit.head
-    _LOG.info(
-        "retention",
-        extra=fields(
-            expired=expired,
-            purged=purged,
-            audit_erased=erased,
-            audit_num=head.num,
-            audit_head=head.digest,
-        ),
-    )
+    return {"audit_erased": erased, "audit_num": head.num, "audit_head": head.digest}
 
 
 def _expire(desk: Desk) -> tuple[int, int]:
@@ -61,7 +64,7 @@ def _expire(desk: Desk) -> tuple[int, int]:
     with Gallery.open(desk.folder) as writer:
         try:
             writer.lock()
-        except GalleryError as error:
+        except GalleryBusyError as error:
             _LOG.warning("retention left to the writer: %s", error)
             return 0, 0
         expired = writer.expire()
