@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from resolute.core.errors import ConfigError
 from resolute.inference.indexing import camera_of
+from resolute.inference.shipped import shipped_folder
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.rows import facts_type
 
@@ -266,3 +268,17 @@ def test_cameras_are_found_in_keys():
     assert camera_of("any", "") == ""
     with pytest.raises(ConfigError, match=r"'run_c2/1\.jpg': the camera pattern 'market'"):
         camera_of("run_c2/1.jpg", "market")
+
+
+def test_a_calibration_of_other_distances_says_why_there_is_no_chance(capsys, crops, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(shipped_folder("ftwa-drawn"), model)
+    kept = json.loads((model / "calibration.json").read_text())
+    (model / "calibration.json").write_text(json.dumps({**kept, "fusion": "lr"}))
+    words = ("--model", str(model))
+    assert run(capsys, "index", str(crops), *words, "--out", str(tmp_path / "g"), "--quiet")[0] == 0
+    query = str(crops / "day1" / "0002_c2s1_000000_00.png")
+    code, out, err = run(capsys, "search", str(tmp_path / "g"), query, *words, "--json")
+    assert code == 0, err
+    assert err.startswith("no probability: calibrated for lr ")
+    assert json.loads(out)[0]["hits"][0]["probability"] is None

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         min_reliability=options.min_reliability,
     )
 
+    from resolute.inference.compare import why_no_probability
     from resolute.inference.load import load
     from resolute.inference.pooling import pool
     from resolute.retrieval.accelerator import FaissAccelerator
@@ -76,8 +78,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         if options.same_person:
             query, names = pool(query), [" + ".join(options.queries)]
         answers = gallery.search(query, k=options.k, where=where, fingerprint=model.fingerprint)
-    fits = model.calibration is not None and model.calibration.fits(query)
-    calibration = model.calibration if fits else None
+    calibration = model.calibration
+    if calibration is not None and not calibration.fits(query):
+        print(why_no_probability(calibration, query), file=sys.stderr)
+        calibration = None
     found = [
         _told(name, answer, calibration, options.prior)
         for name, answer in zip(names, answers, strict=True)
