@@ -366,6 +366,7 @@ def test_the_command_serves_and_stops_cleanly(tmp_path, model, number):
         process.wait(timeout=30)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 0
     told = log.read_text()
     assert "jane" not in told

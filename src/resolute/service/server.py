@@ -81,6 +81,7 @@ def _listen(config: ServeConfig) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen()  # now: who reads the address in the log is let wait, not refused
     except OSError as error:
         listener.close()
         raise ConfigError(
