@@ -224,8 +224,8 @@ def verify(folder: Path) -> Check:
             the manifest was edited.
     """
     folder = Path(folder)
-    read_manifest(folder)
     data = _load(folder)
+    _split_of(folder, data)
     reencoded, known = 0, {MANIFEST}
     for image in data["images"]:
         path = _inside(folder, image["path"])
@@ -258,7 +258,10 @@ def read_manifest(folder: Path) -> Split:
         DatasetError: if there is no manifest, it is damaged, or it was edited.
     """
     folder = _folder_of(folder)
-    data = _load(folder)
+    return _split_of(folder, _load(folder))
+
+
+def _split_of(folder: Path, data: Mapping[str, Any]) -> Split:
     records: dict[str, list[Record]] = {role: [] for role in FOLDERS}
     for image in data["images"]:
         path = folder / _inside(folder, image["path"])
