@@ -24,7 +24,7 @@ pytest.importorskip("faiss")
     ],
 )
 def test_int8_is_exact_whatever_it_can_prove(tmp_path, monkeypatch, streams, fusion, metric, unit):
-    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 150)
+    monkeypatch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 150)
     kind = {"streams": streams, "fusion": fusion, "metric": metric, "unit": unit}
     embedding, query = draw(1, 400, **kind), draw(2, 6, **kind)
     filled(tmp_path / "g", embedding).close()

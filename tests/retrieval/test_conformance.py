@@ -16,8 +16,9 @@ from retrieval.galleries import draw
 
 from resolute.core.errors import GalleryError
 from resolute.retrieval.accelerator import FaissAccelerator
+from resolute.retrieval.client import connect
 from resolute.retrieval.gallery import DAY_S, Gallery
-from resolute.retrieval.qdrant import QdrantEngine, connect
+from resolute.retrieval.qdrant import QdrantEngine
 from resolute.retrieval.types import Item, VectorSpace, Where
 
 KEYS = st.sampled_from([f"k{i}" for i in range(12)])

@@ -17,6 +17,7 @@ from waiting import wait_until
 
 import resolute.retrieval.embedded as embedded
 import resolute.retrieval.files as files
+import resolute.retrieval.turnover as turnover
 from resolute.core.errors import GalleryError
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.types import Item, VectorSpace
@@ -33,7 +34,7 @@ def row_of(key):
 def write_for_ever(folder, journal, seed):
     """In a child: write, and after each acknowledgement note it."""
     rng = np.random.default_rng(seed)
-    embedded.rows_per_segment = lambda _: 20
+    turnover.rows_per_segment = lambda _: 20
     gallery = Gallery.open(folder)
     log = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     alive = list(gallery.keys())
@@ -150,7 +151,7 @@ def end_at(monkeypatch, stop):
         return call
 
     monkeypatch.setattr(files, "_sync", wrapped(files._sync))
-    for module in (files, embedded):
+    for module in (files, embedded, turnover):
         monkeypatch.setattr(module, "sync_folder", wrapped(module.sync_folder))
     for name in ("replace", "unlink"):
         monkeypatch.setattr(Path, name, wrapped(getattr(Path, name)))
@@ -158,7 +159,7 @@ def end_at(monkeypatch, stop):
 
 @pytest.mark.parametrize("action", ["add", "delete", "purge"])
 def test_ending_between_any_two_writes(tmp_path, monkeypatch, action):
-    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 15)
+    monkeypatch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 15)
     start = POOL.take(slice(20))
     with filled(tmp_path / "start", start) as gallery:
         gallery.delete(["k0003", "k0011"])
@@ -218,7 +219,7 @@ def every_file(folder):
 def whole(tmp_path):
     """A gallery in two segments with a deleted image, and what it answers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 25)
+        patch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 25)
         folder = tmp_path / "whole"
         with Gallery.create(folder, space=SPACE) as gallery:
             pictures = items(40, thumbnail=b"\xff\xd8 a picture")
@@ -417,7 +418,7 @@ def traces(folder, embedding, row, key, picture):
 
 @pytest.mark.parametrize("how", ["keys", "where", "expire"])
 def test_purge_erases_every_byte(tmp_path, monkeypatch, how):
-    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 25)
+    monkeypatch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 25)
     folder, embedding = tmp_path / "g", POOL.take(slice(60))
     new = [
         Item(
@@ -497,7 +498,7 @@ def few_descriptors(limit):
 
 
 def test_expiring_needs_few_descriptors(tmp_path, monkeypatch):
-    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 3)
+    monkeypatch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 3)
     folder, embedding = tmp_path / "g", POOL.take(slice(60))
     new = [
         Item(key=f"person-{i}", time=0.0 if i % 3 == 0 else 9e9, thumbnail=b"picture")

@@ -162,7 +162,7 @@ def test_deleting_hides_and_keys_can_come_again(gallery):
 
 
 def test_ids_and_ties_survive_a_purge(tmp_path, monkeypatch):
-    monkeypatch.setattr("resolute.retrieval.embedded.rows_per_segment", lambda _: 7)
+    monkeypatch.setattr("resolute.retrieval.turnover.rows_per_segment", lambda _: 7)
     embedding = draw(1, 30, repeats=5)
     with filled(tmp_path / "g", embedding) as gallery:
         gallery.delete([f"k{i:04d}" for i in (0, 1, 8, 20, 29)])

@@ -8,9 +8,10 @@ import pytest
 from retrieval.galleries import draw, items, nearest
 
 from resolute.core.errors import ConfigError, GalleryError, ProtocolError
+from resolute.retrieval.client import connect
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.place import is_gallery, open_gallery
-from resolute.retrieval.qdrant import QdrantEngine, connect
+from resolute.retrieval.qdrant import QdrantEngine
 from resolute.retrieval.types import VectorSpace, Where
 
 pytest.importorskip("qdrant_client")

@@ -7,7 +7,6 @@ after it everything has: a process killed at any instant loses nothing that it a
 
 import contextlib
 import fcntl
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,25 +19,11 @@ from numpy.typing import NDArray
 from resolute.core.errors import ConfigError, GalleryBusyError, GalleryError
 from resolute.core.types import Embedding
 from resolute.retrieval.accelerator import FaissAccelerator
-from resolute.retrieval.files import cut, sync_folder, wording
-from resolute.retrieval.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    Segment,
-    kinds_of,
-    write_manifest,
-)
-from resolute.retrieval.rows import (
-    ERASED_NAME,
-    FOLDER_NAME,
-    Rows,
-    append_deleted,
-    append_erased,
-    append_rows,
-    rows_per_segment,
-    start_segment,
-)
+from resolute.retrieval.files import sync_folder, wording
+from resolute.retrieval.manifest import MANIFEST_NAME, Manifest, write_manifest
+from resolute.retrieval.rows import FOLDER_NAME, Rows, append_deleted, append_erased
 from resolute.retrieval.snapshot import Snapshot, load_snapshot
+from resolute.retrieval.turnover import append_segments, remove_uncounted, rewrite_segments
 from resolute.retrieval.types import (
     Answer,
     Entry,
@@ -51,8 +36,6 @@ from resolute.retrieval.types import (
 
 LOCK_NAME = "lock"
 _MOST_CAMERAS = 65_536
-_COPY_BYTES = 2**25  # moved at once by a purge
-_OURS = re.compile(r"[0-9]{8}\.[a-z0-9]+")
 
 
 class EmbeddedEngine:
@@ -206,7 +189,9 @@ class EmbeddedEngine:
             rows = Rows.of(items, embedding, ids=ids, cameras=codes, added=added)
 
             def write() -> Manifest:
-                segments, number = self._append(manifest.segments, manifest.next_segment, rows)
+                segments, number = append_segments(
+                    self._folder, manifest.segments, manifest.next_segment, rows, manifest.space
+                )
                 return manifest.next(
                     segments=segments,
                     next_segment=number,
@@ -375,7 +360,7 @@ class EmbeddedEngine:
                 return 0
 
             def write() -> Manifest:
-                segments, number = self._rewrite()
+                segments, number = rewrite_segments(self._folder, self._snapshot)
                 listed = append_erased(self._folder, manifest.erased, self._snapshot.unlisted())
                 return manifest.next(
                     segments=segments, next_segment=number, cameras=cameras, erased=listed
@@ -448,40 +433,6 @@ class EmbeddedEngine:
             raise GalleryError(f"{what} was done, but then: {error}") from error
         self._is_stale = False
 
-    def _append(
-        self, segments: Sequence[Segment], number: int, rows: Rows
-    ) -> tuple[tuple[Segment, ...], int]:
-        grown = list(segments)
-        most = rows_per_segment(self.space)
-        start = 0
-        while start < len(rows.facts):
-            if not grown or grown[-1].num_rows >= most:
-                grown.append(start_segment(self._folder, number, self.space))
-                number += 1
-            stop = min(len(rows.facts), start + most - grown[-1].num_rows)
-            grown[-1] = append_rows(self._folder, grown[-1], rows.take(start, stop))
-            start = stop
-        return tuple(grown), number
-
-    def _rewrite(self) -> tuple[tuple[Segment, ...], int]:
-        # Segments without deleted images stay; others move row by row into new ones, in order.
-        number = self._snapshot.manifest.next_segment
-        step = max(1, _COPY_BYTES // (4 * self.space.dim * self.space.num_streams))
-        segments: tuple[Segment, ...] = ()
-        is_new = False  # the last one was started here and may take more
-        for part in self._snapshot.parts:
-            if not part.segment.num_deleted:
-                segments, is_new = (*segments, part.segment), False
-                continue
-            alive = np.flatnonzero(part.alive)
-            for start in range(0, len(alive), step):
-                if not is_new:
-                    segments = (*segments, start_segment(self._folder, number, self.space))
-                    number, is_new = number + 1, True
-                rows = part.rows(alive[start : start + step])
-                segments, number = self._append(segments, number, rows)
-        return segments, number
-
     def _delete(self, chosen: Sequence[NDArray[np.bool_]]) -> int:
         manifest = self._snapshot.manifest
         rows = [np.flatnonzero(mask) for mask in chosen]
@@ -508,31 +459,13 @@ class EmbeddedEngine:
         # Files and bytes that the manifest does not count: of killed writers, or just purged.
         self._is_stale = True
         try:
-            self._remove_uncounted()
+            remove_uncounted(self._folder, self._snapshot.manifest)
         except OSError as error:
             raise GalleryError(
                 f"{self._folder}: purged images and unfinished writes are out of every answer, but "
                 f"their files could not be removed: {error.strerror or error}; purge again"
             ) from error
         self._is_stale = False
-
-    def _remove_uncounted(self) -> None:
-        manifest = self._snapshot.manifest
-        extents = {
-            f"{segment.name}.{kind}": segment.extents[kind]
-            for segment in manifest.segments
-            for kind in kinds_of(manifest.space.num_streams)
-        }
-        folder = self._folder / FOLDER_NAME
-        for path in sorted(folder.iterdir()):
-            if path.name in extents:
-                cut(path, extents[path.name])
-            elif _OURS.fullmatch(path.name):
-                path.unlink()
-        if (erased := self._folder / ERASED_NAME).exists():
-            cut(erased, manifest.erased)
-        (self._folder / f"{MANIFEST_NAME}.partial").unlink(missing_ok=True)
-        sync_folder(folder)
 
 
 def _check_empty(folder: Path) -> None:

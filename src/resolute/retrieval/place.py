@@ -4,9 +4,10 @@ from pathlib import Path
 
 from resolute.core.errors import ConfigError
 from resolute.retrieval.accelerator import FaissAccelerator
+from resolute.retrieval.client import connect
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.manifest import MANIFEST_NAME
-from resolute.retrieval.qdrant import QdrantEngine, connect
+from resolute.retrieval.qdrant import QdrantEngine
 from resolute.retrieval.types import VectorSpace
 
 

@@ -14,8 +14,7 @@ import itertools
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from resolute.core.distance import fused_vectors
 from resolute.core.errors import ConfigError, GalleryError, ProtocolError
 from resolute.core.types import Embedding
+from resolute.retrieval.client import check_client
 from resolute.retrieval.finder import NORMALISED, Finder
 from resolute.retrieval.points import SHOWN, VECTOR, entry_of, filter_of, payload_of, recovered
 from resolute.retrieval.types import (
@@ -43,64 +43,6 @@ _PAGE = 256
 # 2043, so that clients and servers that read floats keep it.
 _TICK_BITS = 16
 _TAG_BITS = 8
-
-
-def connect(url: str, *, api_key: str | None = None) -> Any:
-    """Make a client of a server, or of the memory of this process.
-
-    Args:
-        url: ``http://host:6333``, ``https://...``, or ``:memory:`` for tests.
-        api_key: of the server, if it asks for one.
-
-    Returns:
-        A ``QdrantClient``, whose calls raise GalleryError where the server gives no answer or
-        refuses.
-
-    Raises:
-        ConfigError: if the URL is none of these, or qdrant-client is not installed.
-    """
-    if url != ":memory:" and not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"qdrant: expected http://host:port, https://host:port or :memory:, got {url!r}; "
-            "folders are the embedded engine's: the client's own disk format runs code when opened"
-        )
-    try:
-        import qdrant_client
-    except ImportError as error:
-        raise ConfigError('qdrant needs its client: pip install "resolute-reid[qdrant]"') from error
-    if url == ":memory:":
-        return qdrant_client.QdrantClient(":memory:")
-    return _Remote(qdrant_client.QdrantClient(url=url, api_key=api_key), url)
-
-
-class _Remote:
-    """A client whose failures are worded as ours."""
-
-    def __init__(self, client: Any, url: str) -> None:
-        self._inner = client
-        self._url = url
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        return self._worded(found) if callable(found) else found
-
-    def _worded(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-        @wraps(call)
-        def worded(*args: Any, **settings: Any) -> Any:
-            try:
-                return call(*args, **settings)
-            except ResponseHandlingException as error:
-                raise GalleryError(
-                    f"qdrant at {self._url}: no answer ({error.source}); is the server running?"
-                ) from error
-            except UnexpectedResponse as error:
-                raise GalleryError(
-                    f"qdrant at {self._url}: refused: {error.status_code} {error.reason_phrase}"
-                ) from error
-
-        return worded
 
 
 class QdrantEngine:
@@ -136,7 +78,7 @@ class QdrantEngine:
         """Make an empty collection.
 
         Args:
-            client: of :func:`connect`.
+            client: of :func:`resolute.retrieval.client.connect`.
             name: of the collection; ``<name>-about`` is made beside it.
             space: of the embeddings to come.
             retention_days: None for never.
@@ -153,7 +95,7 @@ class QdrantEngine:
         """
         check_retention(retention_days)
         _check_servable(space)
-        _check_client(client)
+        check_client(client)
         from qdrant_client import models
 
         if client.collection_exists(name):
@@ -194,7 +136,7 @@ class QdrantEngine:
         """Open a collection made by :meth:`create`.
 
         Args:
-            client: of :func:`connect`.
+            client: of :func:`resolute.retrieval.client.connect`.
             name: of the collection.
             is_approximate: as for :meth:`create`.
 
@@ -204,7 +146,7 @@ class QdrantEngine:
         Raises:
             GalleryError: if there is no such gallery.
         """
-        _check_client(client)
+        check_client(client)
         if not client.collection_exists(name) or not client.collection_exists(name + _ABOUT):
             raise GalleryError(f"qdrant: no gallery {name!r} on this server")
         points = client.retrieve(name + _ABOUT, ids=[0], with_payload=True)
@@ -590,13 +532,4 @@ def _check_servable(space: VectorSpace) -> None:
         raise ConfigError(
             "qdrant: one stored vector serves the fusions 'weighted' (sqeuclidean) and 'fused', "
             f"got {space.fusion!r} ({space.metric}); use the embedded engine"
-        )
-
-
-def _check_client(client: Any) -> None:
-    inner = getattr(client, "_client", None)
-    if getattr(inner, "persistent", False):
-        raise ConfigError(
-            "qdrant: a client with path= is refused: its disk format runs code when opened; use "
-            "the embedded engine for a folder, or a server"
         )
