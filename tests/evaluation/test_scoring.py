@@ -1,6 +1,7 @@
 """`evaluate` on the whole gallery against the literal definition, and what it refuses."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from resolute.core.rng import Streams
 from resolute.core.types import Embedding
 from resolute.evaluation.candidates import CAMERA_RULES, Candidates
 from resolute.evaluation.protocol import PROTOCOLS, Protocol
+from resolute.evaluation.report import Report
 from resolute.evaluation.scoring import evaluate
 
 STREAMS = Streams(0)
@@ -80,6 +82,34 @@ def test_groups_and_identities_are_means_over_their_queries():
     assert [pid for pid, _ in report.per_identity] == np.unique(query.pids).tolist()
     for pid, rank1 in report.per_identity:
         assert rank1 == pytest.approx((first[query.pids == pid] == 1).mean())
+    assert report.by_identity() == dict(report.per_identity)
+    assert list(report.by_identity("map")) == list(report.by_identity())
+    for pid, ap in report.by_identity("map").items():
+        assert ap == pytest.approx(step[query.pids == pid].mean())
+
+
+@pytest.mark.parametrize("name", ["mlr", "market", "cuhk03-classic"])
+def test_the_kept_ap_is_that_of_the_protocol(name):
+    distances, query, gallery = random_case(4)
+    for ap in ("step", "trapezoid"):
+        protocol = dataclasses.replace(PROTOCOLS[name], ap=ap, on_unmatched="zero")
+        report = evaluate(protocol, distances, query, gallery, streams=STREAMS)
+        counts = dict(zip(*np.unique(query.pids, return_counts=True), strict=True))
+        found = report.by_identity("map")
+        mean = sum(found[pid] * count for pid, count in counts.items()) / len(query)
+        assert mean == pytest.approx(report.mean_ap)
+        assert Report.from_mapping(json.loads(json.dumps(report.to_mapping()))) == report
+
+
+def test_a_report_of_before_has_no_ap_by_person():
+    distances, query, gallery = random_case(3)
+    report = evaluate(Protocol(camera_rule="none"), distances, query, gallery, streams=STREAMS)
+    mapping = report.to_mapping()
+    del mapping["per_identity_ap"]
+    earlier = Report.from_mapping(mapping)
+    assert earlier.by_identity() == report.by_identity()
+    with pytest.raises(ProtocolError, match="mAP by person is not in this report"):
+        earlier.by_identity("map")
 
 
 def test_many_rates_are_grouped_to_the_whole_number():

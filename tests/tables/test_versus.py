@@ -57,6 +57,24 @@ def test_what_one_side_has_over_the_other(kept):
     assert [r[0] for r in versus_grid(pairs, ["r=8"]).rows] == ["r=8"]
 
 
+def test_map_in_place_of_rank1(kept):
+    def with_ap(result, values):
+        report = result.scores["protocol"]
+        known = replace(report, per_identity_ap=tuple(enumerate(values)))
+        known = replace(known, mean_ap_step=sum(values) / len(values))
+        return replace(result, scores={"protocol": known})
+
+    ours = with_ap(cell(kept, "ftwa", 0, [1.0, 0.0]), [1.0, 0.5])
+    theirs = with_ap(cell(kept, "baseline", 0, [1.0, 0.0]), [1.0, 0.25])
+    grid = versus_grid([(theirs, ours)], metric="map")
+    assert ", mAP: " in grid.title
+    found = row(grid)
+    assert (found["mAP"], found["other's mAP"], found["gain"]) == ("75.0", "62.5", "+12.5")
+    assert row(versus_grid([(theirs, ours)]))["gain"] == "0.0"
+    with pytest.raises(ProtocolError, match="baseline, trial 0, seed 0: mAP by person is not in"):
+        versus_grid([(cell(kept, "baseline", 0, [1.0, 0.0]), ours)], ["protocol"], metric="map")
+
+
 def test_the_other_way_round_the_sign_turns(kept):
     ours, theirs = cell(kept, "ftwa", 0, [1.0, 0.0]), cell(kept, "baseline", 0, [0.0, 0.0])
     assert row(versus_grid([(ours, theirs)]))["gain"] == "-50.0"
@@ -112,6 +130,8 @@ def test_the_command_reads_files_and_run_folders(kept, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "+50.0" in out
     assert "They differ in: method ftwa (other: baseline)" in out
+    assert cli.main([*words, "--metric", "rank1"]) == 0
+    assert capsys.readouterr().out == out
     with pytest.raises(SystemExit) as end:
         cli.main(["gain", str(tmp_path / "none"), "--over", str(folder)])
     assert end.value.code == 2

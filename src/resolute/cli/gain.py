@@ -24,7 +24,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     Raises:
         ConfigError: if results are missing, or do not pair.
     """
-    parser.usage = "resolute gain RESULT [RESULT ...] --over RESULT [RESULT ...] [--score NAME]"
+    parser.usage = (
+        "resolute gain RESULT [RESULT ...] --over RESULT [RESULT ...] [--score NAME] "
+        "[--metric rank1|map]"
+    )
     parser.epilog = (
         "RESULT is a run folder that was evaluated, or a result file of `resolute table`. Results "
         "are paired by trial and seed and compared person by person."
@@ -36,12 +39,14 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "--score", action="append", default=[], metavar="NAME",
         help="as r=8, hr, flip, fusion=mean; more than once for several",
     )  # fmt: skip
+    add("--metric", choices=("rank1", "map"), default="rank1", help="Rank-1 (default) or mAP")
     options = parse(parser, words)
 
     from resolute.cli.grids import print_grid
     from resolute.tables.versus import paired, versus_grid
 
-    print_grid(versus_grid(paired(_read(options.results), _read(options.over)), options.score))
+    pairs = paired(_read(options.results), _read(options.over))
+    print_grid(versus_grid(pairs, options.score, metric=options.metric))
     return 0
 
 

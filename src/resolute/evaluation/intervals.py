@@ -80,8 +80,8 @@ def identity_differences(baseline: Sequence[Report], method: Sequence[Report]) -
     """
     check_protocols(baseline, method)
     return average_differences(
-        [dict(report.per_identity) for report in baseline],
-        [dict(report.per_identity) for report in method],
+        [report.by_identity() for report in baseline],
+        [report.by_identity() for report in method],
     )
 
 

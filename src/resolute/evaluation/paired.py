@@ -1,6 +1,6 @@
 """Two methods on the same halves and seeds: the difference, both intervals, and the claim.
 
-The scores to give are those a result keeps: ``dict(report.per_identity)`` of each cell.
+The scores to give are those a result keeps: ``report.by_identity()`` of each cell.
 
 Letters: I identities, J halves, K cells (a half and a seed).
 """
@@ -26,7 +26,7 @@ MIN_CELLS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Method minus baseline in Rank-1, fractions.
+    """Method minus baseline in Rank-1 or mAP, fractions.
 
     Attributes:
         mean: mean over identities of their difference, averaged over halves and seeds.
@@ -82,7 +82,7 @@ def paired_difference(
     [Nadeau 2003]; seeds of one half are averaged first, because they are no new people.
 
     Args:
-        baseline: mean Rank-1 by identity, one mapping per cell: ``dict(report.per_identity)``.
+        baseline: mean score by identity, one mapping per cell: ``report.by_identity()``.
         method: the same of the other method, same cells in the same order.
         streams: source of the bootstrap's draws (``Stream.BOOTSTRAP``).
         halves: which half (``data.trial``) each cell is of, K entries; None: each its own.

@@ -7,7 +7,7 @@ Letters: Q queries, T draws, R ranks.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,13 @@ from resolute.evaluation.metrics import QueryScores, cmc
 
 RANKS = (1, 5, 10, 20)
 
+Metric = Literal["rank1", "map"]  # what is kept of every identity
+
 # Lower edges of the bins of native query height, in pixels. Around 64, 42, 32 and 16 lie the
 # 128-pixel images of the MLR sets at rates 2, 3, 4 and 8 [ours].
 HEIGHT_EDGES = (1, 24, 32, 48, 64, 96, 128, 256)
+
+_PAIRS = frozenset({"per_identity", "per_identity_ap"})
 
 # More different rates than this are continuous ones: they are told apart to the whole number.
 _MANY_RATES = 12
@@ -68,6 +72,8 @@ class Report:
         per_rate: scores by down-sampling rate of the query, lowest first.
         per_height: scores by native height of the query in pixels, lowest first.
         per_identity: pairs of identity and its mean Rank-1, by identity.
+        per_identity_ap: the same of its mean AP, in the protocol's definition; empty in reports of
+            before it was kept.
     """
 
     protocol: str
@@ -87,6 +93,7 @@ class Report:
     per_rate: Mapping[str, Group]
     per_height: Mapping[str, Group]
     per_identity: tuple[tuple[int, float], ...]
+    per_identity_ap: tuple[tuple[int, float], ...] = ()
 
     @property
     def mean_ap(self) -> float:
@@ -98,11 +105,29 @@ class Report:
         """CMC at the ranks 1, 5, 10 and 20 that the list is long enough for."""
         return {rank: self.cmc[rank - 1] for rank in RANKS if rank <= len(self.cmc)}
 
+    def by_identity(self, metric: Metric = "rank1") -> dict[int, float]:
+        """Mean score of each identity, the unit that intervals resample.
+
+        Args:
+            metric: Rank-1, or the average precision in the protocol's definition.
+
+        Raises:
+            ProtocolError: if the report does not keep it.
+        """
+        found = self.per_identity if metric == "rank1" else self.per_identity_ap
+        if not found:
+            raise ProtocolError(
+                "mAP by person is not in this report, which is of before it was kept: score anew "
+                "with `resolute evaluate RUN` or `resolute table ... --rescore`"
+            )
+        return dict(found)
+
     def to_mapping(self) -> dict[str, Any]:
         """Turn the report into what JSON can hold."""
         mapping = asdict(self)
         mapping["cmc"] = list(self.cmc)
-        mapping["per_identity"] = [list(pair) for pair in self.per_identity]
+        for name in _PAIRS:
+            mapping[name] = [list(pair) for pair in mapping[name]]
         return mapping
 
     @classmethod
@@ -120,7 +145,8 @@ class Report:
             for name in ("per_rate", "per_height"):
                 values[name] = {key: Group(**group) for key, group in values[name].items()}
             values["cmc"] = tuple(values["cmc"])
-            values["per_identity"] = tuple((pid, rank1) for pid, rank1 in values["per_identity"])
+            for name in _PAIRS & values.keys():
+                values[name] = tuple((pid, mean) for pid, mean in values[name])
             return cls(**values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProtocolError(
@@ -154,16 +180,17 @@ def group_by_height(scores: QueryScores, labels: Labels, *, ap: str) -> dict[str
     return {_bin_name(b): _group(scores, bins == b, ap=ap) for b in np.unique(bins).tolist()}
 
 
-def rank1_by_identity(scores: QueryScores, labels: Labels) -> tuple[tuple[int, float], ...]:
-    """Average Rank-1 over the queries and draws of each identity.
+def mean_by_identity(
+    values: NDArray[np.floating] | NDArray[np.bool_], labels: Labels
+) -> tuple[tuple[int, float], ...]:
+    """Average a score over the queries and draws of each identity.
 
     Args:
-        scores: of Q queries.
-        labels: their labels.
+        values: of Q queries in T draws, shape (Q, T).
+        labels: labels of the Q queries.
     """
     pids, index = np.unique(labels.pids, return_inverse=True)
-    hits = np.bincount(index, weights=(scores.first_ranks == 1).mean(axis=1))
-    means = hits / np.bincount(index)
+    means = np.bincount(index, weights=values.mean(axis=1)) / np.bincount(index)
     return tuple(zip(pids.tolist(), means.tolist(), strict=True))
 
 

@@ -19,9 +19,10 @@ from resolute.evaluation.metrics import QueryScores, cmc, match_ranks
 from resolute.evaluation.protocol import Protocol
 from resolute.evaluation.report import (
     Report,
+    chosen_ap,
     group_by_height,
     group_by_rate,
-    rank1_by_identity,
+    mean_by_identity,
     std_over_draws,
 )
 
@@ -90,7 +91,8 @@ def evaluate(
         std=_std(protocol, scores, curves),
         per_rate=group_by_rate(scores, query_kept, ap=protocol.ap),
         per_height=group_by_height(scores, query_kept, ap=protocol.ap),
-        per_identity=rank1_by_identity(scores, query_kept),
+        per_identity=mean_by_identity(scores.first_ranks == 1, query_kept),
+        per_identity_ap=mean_by_identity(chosen_ap(scores, protocol.ap), query_kept),
     )
 
 

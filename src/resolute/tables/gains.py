@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from resolute.core.errors import ProtocolError
 from resolute.core.rng import Streams
 from resolute.engine.result import Result
 from resolute.evaluation.intervals import check_protocols
 from resolute.evaluation.paired import Difference, paired_difference
+from resolute.evaluation.report import Metric
 
 # (row, control, what the row has that the control lacks). Against Baseline a part of any gain is
 # only augmentation, so that rows with twins are compared with rows with twins [ours]: so are the
@@ -109,7 +111,12 @@ def place(result: Result) -> tuple[int, int]:
 
 
 def difference(
-    before: Sequence[Result], score_before: str, after: Sequence[Result], score_after: str
+    before: Sequence[Result],
+    score_before: str,
+    after: Sequence[Result],
+    score_after: str,
+    *,
+    metric: Metric = "rank1",
 ) -> Difference:
     """Compare one score of some cells with one of the cells in the same places.
 
@@ -118,19 +125,21 @@ def difference(
         score_before: name of their score.
         after: cells of the same trials and seeds, in the same order.
         score_after: name of theirs.
+        metric: of both.
 
     Returns:
         The second less the first, with both intervals.
 
     Raises:
-        ProtocolError: if two cells of one place have other people or protocols.
+        ProtocolError: if two cells of one place have other people or protocols, or a cell does not
+            keep the metric by person.
     """
     theirs = [cell.scores[score_before] for cell in before]
     ours = [cell.scores[score_after] for cell in after]
     check_protocols(theirs, ours)
     return paired_difference(
-        [dict(report.per_identity) for report in theirs],
-        [dict(report.per_identity) for report in ours],
+        [_by_identity(cell, score_before, metric) for cell in before],
+        [_by_identity(cell, score_after, metric) for cell in after],
         streams=Streams(0),
         halves=[place(cell)[0] for cell in before],
         num_train=_num_train(before[0].measures),
@@ -153,6 +162,14 @@ def _gain(
         gap=difference(controls, score, controls, "hr") if has_hr else None,
         precision=", ".join(others),
     )
+
+
+def _by_identity(cell: Result, score: str, metric: Metric) -> dict[int, float]:
+    try:
+        return cell.scores[score].by_identity(metric)
+    except ProtocolError as error:
+        trial, seed = place(cell)
+        raise ProtocolError(f"{cell.method}, trial {trial}, seed {seed}: {error}") from None
 
 
 def _num_train(measures: Mapping[str, Mapping[str, int]]) -> int | None:

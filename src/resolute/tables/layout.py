@@ -71,7 +71,7 @@ def signed(fraction: float | None) -> str:
     """Word a difference in points, with its sign.
 
     Args:
-        fraction: of Rank-1; None where there is none.
+        fraction: of a score; None where there is none.
 
     Examples:
         >>> signed(0.0123), signed(-0.0004), signed(None)
@@ -84,7 +84,7 @@ def signed(fraction: float | None) -> str:
 
 
 def differing(found: Difference) -> tuple[str, ...]:
-    """Word a difference of Rank-1 and what speaks for it.
+    """Word a difference and what speaks for it.
 
     Args:
         found: the difference.

@@ -6,6 +6,7 @@ from resolute.core.errors import ConfigError
 from resolute.engine.result import Result
 from resolute.engine.settings import FREE, leaves
 from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
+from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Summary
 from resolute.tables.gains import difference, place
 from resolute.tables.layout import COUNTED_ONCE, DIFFERING, Grid, claim, differing, percent
@@ -14,6 +15,7 @@ from resolute.tables.settings import OF_CELL
 
 Pair = tuple[Result, Result]  # what is compared with, what is compared
 
+METRICS: dict[Metric, str] = {"rank1": "Rank-1", "map": "mAP"}
 _MOST_SETTINGS = 6
 # Which scores there are, not what they say; the protocol is compared itself.
 _ROWS = tuple(
@@ -50,20 +52,22 @@ def paired(ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Pai
     return [(before[p], now[p]) for p in places]
 
 
-def versus_grid(pairs: list[Pair], scores: Iterable[str] = ()) -> Grid:
+def versus_grid(pairs: list[Pair], scores: Iterable[str] = (), *, metric: Metric = "rank1") -> Grid:
     """Lay out what one side has over the other.
 
     Args:
         pairs: of :func:`paired`.
         scores: names of scores; by default the protocol's, those at unseen rates and those of
             undegraded queries, as far as all results have them.
+        metric: what is compared of each.
 
     Returns:
         One line per score.
 
     Raises:
         ConfigError: if a result lacks a score.
-        ProtocolError: if two results of one place have other people or protocols.
+        ProtocolError: if two results of one place have other people or protocols, or a result does
+            not keep the metric by person.
     """
     known = [name for name in pairs[0][0].scores if all(name in r.scores for p in pairs for r in p)]
     asked = list(scores) or [n for n in known if n in ("protocol", "hr") or n.startswith("r=")]
@@ -71,14 +75,16 @@ def versus_grid(pairs: list[Pair], scores: Iterable[str] = ()) -> Grid:
         if name not in known:
             raise ConfigError(f"score {name!r}: not in all results; they have {', '.join(known)}")
     theirs, ours = zip(*pairs, strict=True)
+    title = METRICS[metric]
     found = []
     for name in asked:
-        gained = difference(theirs, name, ours, name)
-        ranks = [Summary.of([r.scores[name] for r in side]).ranks[1] for side in (ours, theirs)]
-        found.append((name, *map(percent, ranks), *differing(gained), claim(gained)))
+        gained = difference(theirs, name, ours, name, metric=metric)
+        summaries = [Summary.of([r.scores[name] for r in side]) for side in (ours, theirs)]
+        means = [s.ranks[1] if metric == "rank1" else s.mean_ap for s in summaries]
+        found.append((name, *map(percent, means), *differing(gained), claim(gained)))
     return Grid(
-        title=f"{benchmark_of(ours[0])}, Rank-1: {_name(ours)} over {_name(theirs)}",
-        head=("score", "Rank-1", "other's Rank-1", *DIFFERING, "claim"),
+        title=f"{benchmark_of(ours[0])}, {title}: {_name(ours)} over {_name(theirs)}",
+        head=("score", title, f"other's {title}", *DIFFERING, "claim"),
         rows=tuple(found),
         notes=(
             f"They differ in: {'; '.join(_differences(*pairs[0])) or 'no setting'}.",
