@@ -133,7 +133,9 @@ def test_equal_weights_are_said_not_drawn():
 
 
 def test_weights_that_matching_ignores_are_called_so():
-    assert "play no part" in Page(write(made(0, fusion="mean"))).text
+    text = Page(write(made(0, fusion="mean"))).text
+    assert "play no part" in text
+    assert "HR share" not in text
 
 
 def test_runs_without_scalars_are_named():

@@ -57,6 +57,15 @@ def test_three_streams_have_no_share_of_two_spaces(found):
     assert draw_strip(strip).width > 0
 
 
+@pytest.mark.parametrize("fusion", ["hr", "mean"])
+def test_no_weights_are_shown_that_distances_do_not_read(found, fusion):
+    query, gallery = sides(3, fusion=fusion)
+    strip = make_strip(query, gallery, found[2], 0)
+    assert strip.query.quality is None
+    assert {hit.shot.quality for hit in strip.hits} == {None}
+    assert {hit.share for hit in strip.hits} == {None}
+
+
 def test_files_stay_in_the_folder_whatever_the_key(found, tmp_path):
     query, gallery, survey_ = found
     assert query.records[0].key == BAD_KEY

@@ -154,6 +154,8 @@ def _chapter(
 
 def _explained(name: str, series: Sequence[Series]) -> str:
     has_weights = any(s.first.qualities is not None for s in series)
+    strips = [strip for s in series for kind in s.first.strips.values() for strip in kind]
+    is_weighed = any(strip.query.quality is not None for strip in strips)
     return {
         "scores": "In percent. ± is the standard deviation over trials; of a single trial, over "
         "its gallery draws. r = 8 and HR queries are outside the protocol.",
@@ -170,7 +172,7 @@ def _explained(name: str, series: Sequence[Series]) -> str:
         else "",
         "strips": "Ordered by the rank of the first match in the whole gallery, then by how much "
         "nearer it is than the nearest wrong image. d is the distance."
-        + (" w are the weights of HR and LR space, HR share is a / (a + b)." * has_weights),
+        + (" w are the weights of HR and LR space, HR share is a / (a + b)." * is_weighed),
         "training": "Means over stretches of steps.",
         "provenance": "What it takes to get these numbers again.",
     }[name]

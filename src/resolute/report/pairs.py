@@ -112,6 +112,15 @@ def bin_width(query: Embedding, gallery: Embedding) -> float:
     return float(2.0 ** math.ceil(math.log2(max(largest, 2.0**-20)))) / DISTANCE_BINS
 
 
+def reads_weights(fusion: str | None) -> bool:
+    """Tell whether distances read the weights that images have in two spaces.
+
+    Args:
+        fusion: how the spaces join; None if that is left open.
+    """
+    return fusion not in ("hr", "lr", "mean", "constant")
+
+
 def relative_quality(embedding: Embedding) -> Floats:
     """Scale qualities so that the larger of each image is 1; only their ratio means anything.
 

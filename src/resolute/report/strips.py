@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resolute.core.types import Embedding, Labels, Record
 from resolute.data.cache import PixelStore
-from resolute.report.pairs import hr_share, relative_quality
+from resolute.report.pairs import hr_share, reads_weights, relative_quality
 from resolute.report.survey import Survey
 
 
@@ -40,7 +40,7 @@ class Shot:
         pid: identity.
         camid: camera.
         size: native height and width in pixels.
-        quality: weights of HR and LR space; None with one space.
+        quality: weights of HR and LR space; None where distances do not read them.
         pixels: RGB, shape (H, W, 3), 0..255, native size.
     """
 
@@ -61,7 +61,7 @@ class Hit:
         shot: the image.
         is_match: whether it shows the query's person.
         distance: to the query.
-        share: a / (a + b), share of the HR space in that distance; None with one space.
+        share: a / (a + b), share of the HR space in that distance; None without weights.
     """
 
     rank: int
@@ -127,10 +127,14 @@ def make_strip(query: Side, gallery: Side, found: Survey, position: int) -> Stri
     )
 
 
+def _has_weights(embedding: Embedding) -> bool:
+    return embedding.vectors.shape[1] == 2 and reads_weights(embedding.fusion)
+
+
 def _shares(
     query: Embedding, gallery: Embedding, position: int, listed: list[int]
 ) -> list[float | None]:
-    if query.vectors.shape[1] != 2:
+    if not _has_weights(query):
         return [None] * len(listed)
     own = relative_quality(query.take(np.array([position])))[0]  # (2,)
     others = relative_quality(gallery.take(np.array(listed, dtype=np.int64)))  # (K, 2)
@@ -139,12 +143,13 @@ def _shares(
 
 def _shot(side: Side, position: int) -> Shot:
     record, quality = side.records[position], side.embedding.quality[position]
+    has_weights = _has_weights(side.embedding)
     height, width = side.store.sizes[position].tolist()
     return Shot(
         key=record.key,
         pid=record.pid,
         camid=record.camid,
         size=(height, width),
-        quality=(float(quality[0]), float(quality[1])) if len(quality) == 2 else None,
+        quality=(float(quality[0]), float(quality[1])) if has_weights else None,
         pixels=side.store.pixels(position).copy(),
     )

@@ -10,7 +10,7 @@ from resolute.report.exhibit import Qualities
 from resolute.report.figures import numbers, panel, pixels
 from resolute.report.html import Markup, element, join, table
 from resolute.report.material import height_ranges
-from resolute.report.pairs import SHARE_BINS, counted
+from resolute.report.pairs import SHARE_BINS, counted, reads_weights
 from resolute.report.separation import pair_key
 from resolute.report.series import Series
 from resolute.report.svg import Plot
@@ -45,7 +45,8 @@ def _of_method(series: Series) -> Markup:
     title = element("h4", series.label)
     if all(np.ptp(weights) < _SAME for _, _, weights in kinds):
         values = "; ".join(f"{name} {weights[0]:.3f}" for name, _, weights in kinds)
-        return join([title, element("p", f"Every image has the same weights: {values}.")])
+        words = f"Every image has the same weights: {values}. {_fusion_words(series)}"
+        return join([title, element("p", words)])
     lowest = min(float(weights.min()) for _, _, weights in kinds)
     highest = max(float(weights.max()) for _, _, weights in kinds)
     axis = linear(lowest, highest, "weight")
@@ -90,7 +91,7 @@ def _subscripted(title: str) -> Markup:
 
 def _fusion_words(series: Series) -> str:
     fusion = series.first.fusion
-    if fusion in ("weighted", "query_weighted", "fused"):
+    if reads_weights(fusion):
         return f"Matched with the fusion {fusion}, which uses these weights."
     return f"Matched with the fusion {fusion}, in which these weights play no part."
 
