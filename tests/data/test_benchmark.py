@@ -14,9 +14,9 @@ from resolute.data.benchmark import DataConfig, open_split
 from resolute.data.cache import PixelStore
 from resolute.data.config import LoaderConfig
 from resolute.data.loader import TrainLoader
-from resolute.data.manifest import write
 from resolute.data.mlr import MlrPolicy
 from resolute.data.sampler import PairSampler
+from resolute.data.written import write
 
 CUHK01 = MlrPolicy(lr_camids=(1,))
 

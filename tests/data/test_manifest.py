@@ -20,11 +20,10 @@ from resolute.data.manifest import (
     Origin,
     read_manifest,
     read_origin,
-    rebuild,
     verify,
-    write,
 )
 from resolute.data.mlr import PRESETS, build
+from resolute.data.written import rebuild, write
 
 POLICY = replace(PRESETS["default"], lr_camids=(1,))
 

@@ -14,8 +14,8 @@ from resolute.core.distance import distance_matrix
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import Embedding, Labels
-from resolute.data.manifest import write
 from resolute.data.mlr import PRESETS, build
+from resolute.data.written import write
 from resolute.engine import calibrate as calibrating
 from resolute.engine.calibrate import calibrate, unseen_people
 from resolute.engine.config import RunConfig

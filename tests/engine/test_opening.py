@@ -13,8 +13,8 @@ from resolute.core.config import to_mapping
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.core.tensorfile import write_tensors
 from resolute.data.benchmark import DataConfig, open_split, resolved_policy
-from resolute.data.manifest import write
 from resolute.data.mlr import MlrPolicy
+from resolute.data.written import write
 from resolute.engine.convert import convert
 from resolute.engine.maps import draw_activation_maps
 from resolute.engine.measure import measure

@@ -8,8 +8,8 @@ from data.trees import viper
 from resolute.core.errors import ConfigError, DatasetError
 from resolute.data.benchmark import DataConfig, benchmark_names, open_split, resolved_policy
 from resolute.data.catalogue import DATASETS
-from resolute.data.manifest import write
 from resolute.data.sampler import num_steps
+from resolute.data.written import write
 from resolute.methods.variants import TABLE1
 from resolute.recipes.catalogue import FLAVOURS, find_recipe
 

@@ -10,7 +10,7 @@ from methods.builders import random_batch, small_method
 
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import DataConfig, open_split, resolved_policy
-from resolute.data.manifest import write
+from resolute.data.written import write
 from resolute.methods.variants import TABLE2, VARIANTS
 from resolute.tables.cells import FUSIONS, benchmark_of, plan, trained_row
 

@@ -10,8 +10,9 @@ from resolute.core.config import override, unknown_name
 from resolute.core.errors import ConfigError
 from resolute.data.benchmark import MLR, DataConfig, open_split, resolved_policy
 from resolute.data.catalogue import find_dataset
-from resolute.data.manifest import rebuild, verify, write
+from resolute.data.manifest import verify
 from resolute.data.mlr import PRESETS
+from resolute.data.written import rebuild, write
 from resolute.engine.config import RunConfig
 
 
