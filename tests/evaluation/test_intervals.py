@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import numpy as np
@@ -7,9 +6,10 @@ import pytest
 from resolute.core.errors import ProtocolError
 from resolute.core.rng import Stream, Streams
 from resolute.evaluation.intervals import (
-    bootstrap_difference,
+    bootstrap_identities,
+    check_protocols,
     corrected_resampled_t,
-    identity_differences,
+    summed_differences,
 )
 from resolute.evaluation.report import Report
 
@@ -47,63 +47,88 @@ def random_runs(seed, num_runs=4, num_identities=60, gain=0.0):
     return runs
 
 
-def test_differences_are_averaged_over_the_runs_of_each_identity():
-    before = [report({1: 0.0, 2: 1.0}), report({2: 0.5, 3: 0.0})]
-    after = [report({1: 1.0, 2: 1.0}), report({2: 1.0, 3: 0.25})]
-    assert identity_differences(before, after) == {1: 1.0, 2: 0.25, 3: 0.25}
+def bootstrap(before, after, **settings):
+    return bootstrap_identities(*summed_differences(before, after), **settings)
+
+
+def other_runs(before):
+    return [{pid: float((pid * 7 + k) % 3 > 0) for pid in run} for k, run in enumerate(before)]
+
+
+def test_differences_are_added_over_the_runs_of_each_identity():
+    before = [{1: 0.0, 2: 1.0}, {3: 0.0, 2: 0.5}]
+    after = [{1: 1.0, 2: 1.0}, {3: 0.25, 2: 1.0}]
+    sums, counts = summed_differences(before, after)
+    assert sums.tolist() == [1.0, 0.5, 0.25]
+    assert counts.tolist() == [1, 2, 1]
 
 
 def test_bootstrap_agrees_with_a_loop_over_resamples():
-    before = [report(run) for run in random_runs(1)]
-    after = [
-        report({pid: float((pid * 7 + k) % 3 > 0) for pid, _ in run.per_identity})
-        for k, run in enumerate(before)
-    ]
-    interval = bootstrap_difference(before, after, streams=Streams(5), num_resamples=1200)
-    values = list(identity_differences(before, after).values())
+    before = random_runs(1)
+    after = other_runs(before)
+    interval = bootstrap(before, after, streams=Streams(5), num_resamples=1200)
+    people = sorted({pid for run in before for pid in run})
+    own = {
+        pid: [b[pid] - a[pid] for a, b in zip(before, after, strict=True) if pid in a]
+        for pid in people
+    }
+    assert len({len(found) for found in own.values()}) > 1
     rng = Streams(5).numpy(Stream.BOOTSTRAP, 0)
     means = []
     for num in (500, 500, 200):
-        for picks in rng.integers(len(values), size=(num, len(values))):
-            means.append(math.fsum(values[at] for at in picks) / len(values))
+        for picks in rng.integers(len(people), size=(num, len(people))):
+            means.append(np.mean([d for at in picks for d in own[people[at]]]))
     assert interval.low == pytest.approx(np.quantile(means, 0.025))
     assert interval.high == pytest.approx(np.quantile(means, 0.975))
-    assert interval.estimate == pytest.approx(np.mean(values))
-    assert interval.num_identities == len(values)
+    assert interval.num_identities == len(people)
     assert interval.low < interval.estimate < interval.high
+
+
+def test_the_estimate_is_what_the_means_of_equal_halves_differ_by():
+    before = random_runs(1)
+    after = other_runs(before)
+    of_runs = [np.mean([b[p] - a[p] for p in a]) for a, b in zip(before, after, strict=True)]
+    interval = bootstrap(before, after, streams=Streams(0), num_resamples=10)
+    assert interval.estimate == pytest.approx(np.mean(of_runs))
 
 
 def test_bootstrap_nears_the_normal_interval():
     rng = np.random.default_rng(2)
     values = dict(enumerate(rng.normal(0.1, 0.4, 400).tolist(), start=1))
-    zero = report(dict.fromkeys(values, 0.0))
-    interval = bootstrap_difference([zero], [report(values)], streams=Streams(0))
+    interval = bootstrap([dict.fromkeys(values, 0.0)], [values], streams=Streams(0))
     half = 1.96 * np.std(list(values.values())) / math.sqrt(400)
     assert interval.high - interval.estimate == pytest.approx(half, rel=0.05)
     assert interval.estimate - interval.low == pytest.approx(half, rel=0.05)
 
 
+def test_the_same_run_twice_is_no_news():
+    before = random_runs(1, num_runs=1)
+    after = other_runs(before)
+    once = bootstrap(before, after, streams=Streams(5))
+    assert bootstrap(before * 2, after * 2, streams=Streams(5)) == once
+
+
 def test_bootstrap_is_seeded_and_antisymmetric():
-    before = [report(run) for run in random_runs(1)]
-    after = [report({p: 1 - s for p, s in run.per_identity}) for run in before]
-    there = bootstrap_difference(before, after, streams=Streams(5), num_resamples=300)
-    assert there == bootstrap_difference(before, after, streams=Streams(5), num_resamples=300)
-    back = bootstrap_difference(after, before, streams=Streams(5), num_resamples=300)
+    before = random_runs(1)
+    after = [{p: 1 - s for p, s in run.items()} for run in before]
+    there = bootstrap(before, after, streams=Streams(5), num_resamples=300)
+    assert there == bootstrap(before, after, streams=Streams(5), num_resamples=300)
+    back = bootstrap(after, before, streams=Streams(5), num_resamples=300)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
-    wider = bootstrap_difference(before, after, streams=Streams(5), num_resamples=300, level=0.99)
+    wider = bootstrap(before, after, streams=Streams(5), num_resamples=300, level=0.99)
     assert wider.low < there.low < there.high < wider.high
 
 
 def test_runs_must_be_paired():
-    one, other = report({1: 0.0, 2: 1.0}), report({1: 0.0, 3: 1.0})
+    one, other = {1: 0.0, 2: 1.0}, {1: 0.0, 3: 1.0}
     with pytest.raises(ProtocolError, match="as many reports of both methods, got 2 and 1"):
-        identity_differences([one, one], [one])
+        summed_differences([one, one], [one])
     with pytest.raises(ProtocolError, match="got 0 and 0"):
-        identity_differences([], [])
+        summed_differences([], [])
     with pytest.raises(ProtocolError, match="run 1: the two reports are not of the same queries"):
-        identity_differences([one, one], [one, other])
+        summed_differences([one, one], [one, other])
     with pytest.raises(ProtocolError, match="market"):
-        identity_differences([one], [dataclasses.replace(one, protocol="market")])
+        check_protocols([report(one)], [report(one, protocol="market")])
 
 
 @pytest.mark.parametrize("num_runs", [2, 3, 4, 5, 10, 11, 40])

@@ -26,14 +26,15 @@ def test_agrees_with_the_words_of_the_definition():
     baseline, method, halves = cells(1, gain=0.2)
     got = paired_difference(baseline, method, streams=Streams(3), halves=halves, num_train=50)
     people = sorted({pid for cell in baseline for pid in cell})
-    averaged = []
-    for pid in people:
-        own = [b[pid] - a[pid] for a, b in zip(baseline, method, strict=True) if pid in a]
-        averaged.append(sum(own) / len(own))
-    assert got.mean == pytest.approx(np.mean(averaged))
+    found = [
+        [b[pid] - a[pid] for a, b in zip(baseline, method, strict=True) if pid in a]
+        for pid in people
+    ]
+    assert got.mean == pytest.approx(np.mean([d for one in found for d in one]))
+    assert got.mean == pytest.approx(got.t_mean)  # of equal halves
     rng = Streams(3).numpy(Stream.BOOTSTRAP, 0)
     means = [
-        np.mean([averaged[at] for at in picks])
+        np.mean([d for at in picks for d in found[at]])
         for _ in range(20)
         for picks in rng.integers(len(people), size=(500, len(people)))
     ]

@@ -277,6 +277,16 @@ def test_damaged_files_give_one_kind_of_error(tmp_path, kind):
     assert refused > 20
 
 
+def test_a_file_of_another_backbone_says_which(tmp_path, source):
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    config = ModelConfig(backbone="osnet_x0_5", weights=str(tmp_path / "a.pth"))
+    with pytest.raises(CheckpointError, match=r"the file fits model.backbone osnet_x0_25$"):
+        start_backbone(config)
+    torch.save({"encoder.a": torch.ones(1)}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"choose another model.backbone$"):
+        start_backbone(replace(config, weights=str(tmp_path / "b.pth")))
+
+
 def test_recognise(tmp_path, source):
     torch.save(torchreid(source.state_dict()), tmp_path / "a.pth")
     assert recognise(tmp_path / "a.pth").backbone == "osnet_x0_25"

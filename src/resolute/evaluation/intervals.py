@@ -23,10 +23,10 @@ _RESAMPLES_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A difference of Rank-1 (method minus baseline) with its bootstrap interval.
+    """A difference of scores (method minus baseline) with its bootstrap interval.
 
     Attributes:
-        estimate: mean over identities of their difference.
+        estimate: mean difference.
         low: lower end.
         high: upper end.
         level: share of resamples inside.
@@ -65,26 +65,6 @@ class ResampledT:
     num_runs: int
 
 
-def identity_differences(baseline: Sequence[Report], method: Sequence[Report]) -> dict[int, float]:
-    """Average the difference of Rank-1 of each identity over halves and seeds.
-
-    Args:
-        baseline: reports of one method, one per half and seed.
-        method: reports of the other on the same halves and seeds, in the same order.
-
-    Returns:
-        By identity: mean over the runs it is a query in, of method minus baseline.
-
-    Raises:
-        ProtocolError: if the runs are not paired: other counts, protocols or identities.
-    """
-    check_protocols(baseline, method)
-    return average_differences(
-        [report.by_identity() for report in baseline],
-        [report.by_identity() for report in method],
-    )
-
-
 def check_protocols(baseline: Sequence[Report], method: Sequence[Report]) -> None:
     """Check that the runs that are compared were scored alike.
 
@@ -95,7 +75,7 @@ def check_protocols(baseline: Sequence[Report], method: Sequence[Report]) -> Non
     Raises:
         ProtocolError: if two runs of one place have other protocols.
     """
-    pairs = zip(baseline, method, strict=False)  # average_differences refuses other counts
+    pairs = zip(baseline, method, strict=False)  # summed_differences refuses other counts
     for run, (one, other) in enumerate(pairs):
         if one.protocol != other.protocol:
             raise ProtocolError(
@@ -104,17 +84,18 @@ def check_protocols(baseline: Sequence[Report], method: Sequence[Report]) -> Non
             )
 
 
-def average_differences(
+def summed_differences(
     baseline: Sequence[Mapping[int, float]], method: Sequence[Mapping[int, float]]
-) -> dict[int, float]:
-    """Average the difference of each identity over halves and seeds.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Add up the difference of each identity over halves and seeds.
 
     Args:
         baseline: score by identity of one method, one mapping per half and seed.
         method: the same of the other on the same halves and seeds, in the same order.
 
     Returns:
-        By identity: mean over the runs it is a query in, of method minus baseline.
+        Sums of method minus baseline, shape (I,), and over how many runs each is, shape (I,), by
+        identity.
 
     Raises:
         ProtocolError: if the runs are not paired: other counts or identities.
@@ -132,49 +113,29 @@ def average_differences(
             )
         for pid, score in after.items():
             differences.setdefault(pid, []).append(score - before[pid])
-    return {pid: math.fsum(v) / len(v) for pid, v in sorted(differences.items())}
+    found = [differences[pid] for pid in sorted(differences)]
+    return np.array([math.fsum(own) for own in found]), np.array([len(own) for own in found])
 
 
-def bootstrap_difference(
-    baseline: Sequence[Report],
-    method: Sequence[Report],
+def bootstrap_identities(
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int64],
     *,
     streams: Streams,
     num_resamples: int = 10_000,
     level: float = 0.95,
 ) -> Interval:
-    """Bootstrap over identities the Rank-1 difference of two methods.
+    """Bootstrap over identities the mean difference of two methods.
 
     People, not images or halves, are what a test set is a sample of. Each resample draws I
-    identities with replacement and averages their differences; the interval lies between the
-    percentiles [Efron 1993]. Every identity counts the same, however many queries it has.
+    identities with replacement, each with all of its runs; the interval lies between the
+    percentiles [Efron 1993]. An identity weighs as much as the number of runs it is in, so that
+    the estimate is the mean over people and runs, what mean scores of equal halves differ by
+    [ours].
 
     Args:
-        baseline: reports of one method, one per half and seed.
-        method: reports of the other on the same halves and seeds, in the same order.
-        streams: source of the draws (``Stream.BOOTSTRAP``).
-        num_resamples: number of resamples B, >= 1.
-        level: share of resamples inside the interval, in (0, 1).
-
-    Returns:
-        The interval of method minus baseline.
-
-    Raises:
-        ProtocolError: if the runs are not paired.
-    """
-    values = identity_differences(baseline, method)
-    return bootstrap_mean(
-        list(values.values()), streams=streams, num_resamples=num_resamples, level=level
-    )
-
-
-def bootstrap_mean(
-    values: Sequence[float], *, streams: Streams, num_resamples: int = 10_000, level: float = 0.95
-) -> Interval:
-    """Bootstrap the mean of one number per identity.
-
-    Args:
-        values: one per identity, I >= 1.
+        sums: of the differences of each identity over its runs, shape (I,), I >= 1.
+        counts: how many runs, shape (I,), >= 1.
         streams: source of the draws (``Stream.BOOTSTRAP``).
         num_resamples: number of resamples B, >= 1.
         level: share of resamples inside the interval, in (0, 1).
@@ -182,15 +143,19 @@ def bootstrap_mean(
     Returns:
         The percentile interval.
     """
-    numbers = np.asarray(values, dtype=np.float64)  # (I,)
-    means = _resampled_means(numbers, num_resamples, streams.numpy(Stream.BOOTSTRAP, 0))
+    rng = streams.numpy(Stream.BOOTSTRAP, 0)
+    means = np.empty(num_resamples)
+    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        part = means[start : start + _RESAMPLES_AT_ONCE]
+        picks = rng.integers(len(sums), size=(len(part), len(sums)))
+        part[:] = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
-        estimate=float(numbers.mean()),
+        estimate=math.fsum(sums) / int(counts.sum()),
         low=float(low),
         high=float(high),
         level=level,
-        num_identities=len(numbers),
+        num_identities=len(sums),
         num_resamples=num_resamples,
     )
 
@@ -234,17 +199,6 @@ def corrected_resampled_t(
         p_value=max(0.0, 1 - _t_within(abs(t), num_runs - 1)),
         num_runs=num_runs,
     )
-
-
-def _resampled_means(
-    values: NDArray[np.float64], num_resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    num = len(values)
-    means = np.empty(num_resamples)
-    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        part = means[start : start + _RESAMPLES_AT_ONCE]
-        part[:] = values[rng.integers(num, size=(len(part), num))].mean(axis=1)
-    return means
 
 
 def _t_within(t: float, degrees: int) -> float:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from resolute.core.errors import ProtocolError
 from resolute.core.rng import Streams
 from resolute.evaluation.intervals import (
-    average_differences,
-    bootstrap_mean,
+    bootstrap_identities,
     corrected_resampled_t,
+    summed_differences,
 )
 
 # Share of the cells that must have the sign of the mean before a difference is claimed.
@@ -29,7 +29,7 @@ class Difference:
     """Method minus baseline in Rank-1 or mAP, fractions.
 
     Attributes:
-        mean: mean over identities of their difference, averaged over halves and seeds.
+        mean: mean over the people of all halves and seeds.
         low: lower end of the bootstrap over identities, the primary interval.
         high: its upper end.
         t_mean: mean over halves, each the mean over its seeds and identities.
@@ -77,8 +77,8 @@ def paired_difference(
 ) -> Difference:
     """Compare two methods cell by cell.
 
-    The primary interval resamples identities, each with its difference averaged over the halves
-    and seeds where it is a query. Beside it stands the corrected resampled t over halves
+    The primary interval resamples identities, each with its differences in all the halves and
+    seeds where it is a query. Beside it stands the corrected resampled t over halves
     [Nadeau 2003]; seeds of one half are averaged first, because they are no new people.
 
     Args:
@@ -101,11 +101,11 @@ def paired_difference(
         >>> paired_difference(before, after, streams=Streams(0)).mean
         0.5
     """
-    values = average_differences(baseline, method)
+    sums, counts = summed_differences(baseline, method)
     names = range(len(baseline)) if halves is None else halves
     if len(names) != len(baseline):
         raise ProtocolError(f"halves: expected one per cell, {len(baseline)}, got {len(names)}")
-    primary = bootstrap_mean(list(values.values()), streams=streams, level=level)
+    primary = bootstrap_identities(sums, counts, streams=streams, level=level)
     cells = [_mean_difference(*pair) for pair in zip(baseline, method, strict=True)]
     of_half: dict[int, list[float]] = {}
     for name, cell in zip(names, cells, strict=True):

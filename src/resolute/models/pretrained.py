@@ -65,7 +65,10 @@ def start_backbone(config: ModelConfig) -> tuple[ResNet | OSNet, MatchReport | N
         path = imagenet_file(config.backbone) if is_imagenet else Path(config.weights)
         # Only files of ours know the exponent of a generalised mean.
         optional = frozenset(name for name in backbone.state_dict() if name.endswith(EXPONENT))
-        report = load_weights(backbone, path, partial=config.partial_weights, optional=optional)
+        try:
+            report = load_weights(backbone, path, partial=config.partial_weights, optional=optional)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{_fitting(path, config.backbone)}") from error
     return backbone, report
 
 
@@ -139,6 +142,14 @@ def recognise(path: str | Path) -> ModelConfig:
         setting, value = STEMS[toolbox]
         found = replace(found, **{setting: value})
     return found
+
+
+def _fitting(path: Path, tried: BackboneName) -> str:
+    try:
+        found = recognise(path).backbone
+    except CheckpointError:
+        return ""
+    return "" if found == tried else f"; the file fits model.backbone {found}"
 
 
 def _completeness(report: MatchReport) -> tuple[bool, int]:

@@ -8,10 +8,6 @@ from resolute.evaluation.summary import Spread
 
 NOTHING = "–"
 DIFFERING = ("cells", "gain", "95 % over identities", "95 % corrected t", "same sign")
-COUNTED_ONCE = (
-    "A person counts once, in however many trials: over several, the gain is not exactly what the "
-    "mean scores differ by."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.summary import Spread, Summary
 from resolute.tables.gains import Gain, gains
 from resolute.tables.layout import (
-    COUNTED_ONCE,
     DIFFERING,
     NOTHING,
     Grid,
@@ -156,12 +155,13 @@ def _gains(rows: Rows, score: str) -> Grid:
         ),
         rows=tuple(found),
         notes=(
-            "Primary interval: bootstrap over identities of the difference averaged over trials "
+            "Primary interval: bootstrap over identities, each with its differences in all trials "
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
             f"sign in {100 * SAME_SIGN:.0f} % of them: the interval knows neither other trials nor "
-            f"seeds. {COUNTED_ONCE} The gap is what the control gains when its "
-            "queries are not degraded, with its interval over identities: all that modules for "
-            "resolution can win. No share is given of a gap that cannot be told from none. bf16 or "
+            "seeds. The gap is what the control gains when its queries are not degraded, with its "
+            "interval over identities: what modules for resolution could win. A row that gains as "
+            "much for undegraded queries has closed nothing of it. No share is given of a gap that "
+            "cannot be told from none. bf16 or "
             "float32 stands behind a control that was trained in other numbers than the row.",
         )
         * is_first,

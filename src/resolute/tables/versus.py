@@ -9,7 +9,7 @@ from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Summary
 from resolute.tables.gains import difference, place
-from resolute.tables.layout import COUNTED_ONCE, DIFFERING, Grid, claim, differing, percent
+from resolute.tables.layout import DIFFERING, Grid, claim, differing, percent
 from resolute.tables.rows import benchmark_of
 from resolute.tables.settings import OF_CELL
 
@@ -88,9 +88,9 @@ def versus_grid(pairs: list[Pair], scores: Iterable[str] = (), *, metric: Metric
         rows=tuple(found),
         notes=(
             f"They differ in: {'; '.join(_differences(*pairs[0])) or 'no setting'}.",
-            "95 % over identities: bootstrap of the difference per person, averaged over trials "
+            "95 % over identities: bootstrap over people, each with its differences in all trials "
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
-            f"sign in {100 * SAME_SIGN:.0f} % of them. {COUNTED_ONCE}",
+            f"sign in {100 * SAME_SIGN:.0f} % of them.",
         ),
     )
 
