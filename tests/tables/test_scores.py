@@ -169,6 +169,18 @@ def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(anchor):
     assert any("compare their scores, not their minutes" in note for note in scores.notes)
 
 
+def test_minutes_of_other_threads_are_told(anchor):
+    def on(row, threads):
+        found = cell(anchor, row, training={"duration_s": 60.0})
+        train = {**found.config["train"], "threads": threads}
+        return replace(found, config={**found.config, "train": train})
+
+    usual = [on("baseline", 1), on("ftwa", 1)]
+    assert not any("threads" in note for note in grids(usual)[0].notes)
+    notes = grids([*usual, on("sing", 2)])[0].notes
+    assert "Minutes are not all of one number of threads: `sing` on 2 threads." in notes
+
+
 def test_notes_of_a_method_are_footnotes(anchor):
     first, second = "perceptual terms off: no VGG-19 weights given", "a share of 20 % has labels"
     results = [

@@ -31,6 +31,7 @@ def cell(kept, method, trial, hits, *, seed=0, precision="float32", people=None,
         scores[name] = replace(
             protocol,
             per_identity=tuple(zip(ids, found, strict=True)),
+            per_identity_ap=(),
             cmc=(sum(found) / len(found), *protocol.cmc[1:]),
         )
     training = {"steps": 1, "duration_s": 60.0, "precision": precision}

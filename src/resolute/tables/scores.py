@@ -134,6 +134,14 @@ def _on_minutes(members: Sequence[Result]) -> Iterator[str]:
             "Rows trained in bf16 and in float32 come from different processors: compare their "
             "scores, not their minutes."
         )
+    timed = [r for r in members if _seconds(r) is not None]
+    rows: dict[int, dict[str, None]] = {}
+    for result in timed:
+        rows.setdefault(result.config["train"]["threads"], {})[f"`{result.method}`"] = None
+    if len(rows) > 1:
+        _, *others = sorted(rows, key=lambda number: len(rows[number]), reverse=True)
+        told = "; ".join(f"{', '.join(rows[number])} on {number} threads" for number in others)
+        yield f"Minutes are not all of one number of threads: {told}."
 
 
 def _derived(members: Sequence[Result]) -> Iterator[str]:
