@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from resolute.inference.load import Model, compare, load
     from resolute.recipes.catalogue import find_recipe as recipe
     from resolute.retrieval.gallery import Gallery
+    from resolute.retrieval.types import Item, VectorSpace, Where
 
 __all__ = [
     "Embedding",
     "Gallery",
+    "Item",
     "Model",
     "Record",
     "ReidError",
     "Split",
+    "VectorSpace",
+    "Where",
     "__version__",
     "compare",
     "evaluate",
@@ -45,10 +49,13 @@ __all__ = [
 _HOMES = {
     "Embedding": "resolute.core.types",
     "Gallery": "resolute.retrieval.gallery",
+    "Item": "resolute.retrieval.types",
     "Model": "resolute.inference.load",
     "Record": "resolute.core.types",
     "ReidError": "resolute.core.errors",
     "Split": "resolute.core.types",
+    "VectorSpace": "resolute.retrieval.types",
+    "Where": "resolute.retrieval.types",
     "compare": "resolute.inference.load",
     "evaluate": "resolute.engine.score",
     "load": "resolute.inference.load",

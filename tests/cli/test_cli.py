@@ -85,6 +85,11 @@ def test_overview_lists_every_verb(capsys):
         (["datasets", "check"], "expected the folder"),
         (["results", "--folder", "/nowhere"], "expected result files"),
         (["train", "ftwa", "--data", "mlr-synthetic", "--out", "/dev/null/run"], "/dev/null/run"),
+        (["export", "ftwa-drawn"], "folder is not written to; say where: --out DIR"),
+        (
+            ["serve", "http://localhost:6333/people", "--model", "x"],
+            "http://localhost:6333/people: expected a folder of resolute index",
+        ),
     ],
 )
 def test_mistakes_give_one_line_and_exit_code_2(capsys, words, message):

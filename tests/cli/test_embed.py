@@ -97,7 +97,7 @@ def test_mistakes_are_one_line(capsys, words, message):
     assert err.count("\n") == 1
 
 
-def test_compare(capsys, model, crops, tmp_path):
+def test_compare(capsys, model, crops, tmp_path, monkeypatch):
     Image.fromarray(noise(5, 3)).save(tmp_path / "tiny.png")
     code, out, err = run(
         capsys, "compare", str(crops / "1.jpg"), str(tmp_path / "tiny.png"), "--model", model
@@ -111,6 +111,16 @@ def test_compare(capsys, model, crops, tmp_path):
     found = json.loads(out)
     assert found["a"]["num_images"] == 2
     assert found["probability"] is None
+    (crops / "1.jpg").rename(crops / "1,2.jpg")
+    odd = str(crops / "1,2.jpg")
+    code, out, err = run(capsys, "compare", odd, str(crops / "2.jpg"), "--model", model, "--json")
+    assert code == 0, err
+    assert json.loads(out)["a"]["num_images"] == 1
+    many = ",".join(["2.jpg"] * 100)
+    monkeypatch.chdir(crops)
+    code, out, err = run(capsys, "compare", many, odd, "--model", model, "--json")
+    assert code == 0, err
+    assert json.loads(out)["a"]["num_images"] == 100
 
 
 def test_calibrate_asks_for_people(capsys, tmp_path):

@@ -90,7 +90,9 @@ def test_search_finds_itself_first_and_its_other_view(capsys, model, crops, whol
     assert [hit["distance"] for hit in found["hits"]] == sorted(
         hit["distance"] for hit in found["hits"]
     )
-    assert run(capsys, "search", whole, query, "--model", model, "--until", "1")[1].count("\n") == 2
+    words = ["search", whole, query, "--model", model]
+    assert run(capsys, *words, "--until", "19710101")[1].count("\n") == 2
+    assert run(capsys, *words, "--from", "20990101")[1].count("\n") == 2
 
 
 def test_several_queries_one_by_one_or_pooled(capsys, model, crops, whole):
@@ -228,7 +230,40 @@ def test_mistakes_are_one_line(capsys, model, crops, whole, tmp_path):
         (["search", whole, picture, "--model", other], "their vectors cannot be compared"),
         (["index", str(crops), "--model", other, "--out", whole], "cannot be compared"),
         (["search", str(tmp_path / "no"), picture, "--model", model], "no gallery there"),
-        (["search", whole, picture, "--model", model, "--from", "noon"], "expected a time such as"),
+        (
+            ["search", whole, picture, "--model", model, "--from", "noon"],
+            "--from: expected a time such as",
+        ),
+        (
+            ["search", whole, picture, "--model", model, "--until", "2026"],
+            "--until: expected a time such as",
+        ),
+        (
+            [
+                "search",
+                whole,
+                picture,
+                "--model",
+                model,
+                "--from",
+                "2027-01-01",
+                "--until",
+                "20260101",
+            ],
+            "expected start <= end",
+        ),
+        (
+            ["search", whole, picture, "--model", model, "--min-reliability", "50"],
+            "expected min_reliability 0..1, got 50",
+        ),
+        (
+            ["search", whole, picture, "--model", model, "--not-camera", "C2"],
+            "unknown camera 'C2': did you mean 'c2'?",
+        ),
+        (
+            ["search", whole, picture, "--model", model, "--camera", "nope"],
+            "unknown camera 'nope': choose one of c1, c2",
+        ),
         (["search", whole, picture, "--model", model, "-k", "0"], "k: expected at least 1"),
         (["search", "http://host", picture, "--model", model], "http://host:6333/collection"),
         (["index", str(crops), "--model", model, "--out", "x", "--camera-pattern", "("], "pattern"),
@@ -254,6 +289,16 @@ def test_mistakes_are_one_line(capsys, model, crops, whole, tmp_path):
         assert code == 2, words
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_camera_is_asked_of_a_gallery_without_any(capsys, model, crops, tmp_path):
+    place, picture = str(tmp_path / "g"), str(crops / "day0" / "0001_c1s1_000000_00.png")
+    run(capsys, "index", str(crops), "--model", model, "--out", place, "--quiet")
+    words = ["search", place, picture, "--model", model]
+    code, _, err = run(capsys, *words, "--not-camera", "c2")
+    assert code == 2
+    assert "camera 'c2': no image of the gallery has a camera; index with --camera-pattern" in err
+    assert "of 8 images" in run(capsys, *words, "--camera", "")[1]
 
 
 def test_expire_wants_a_retention(capsys, model, crops, tmp_path):

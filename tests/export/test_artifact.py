@@ -25,6 +25,7 @@ from resolute.export.config import ExportConfig
 from resolute.export.parity import check_parity
 from resolute.export.tracing import TracedModel
 from resolute.inference.runtimes import open_exported
+from resolute.inference.shipped import shipped_folder
 from resolute.inference.sidecar import read_sidecar
 from resolute.methods.graph import Routing
 
@@ -318,6 +319,14 @@ def test_what_cannot_be_exported_says_why(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match="export needs onnx"):
         write(tmp_path, samples=few_people(2), branch="lr")
+
+
+def test_the_package_is_not_written_to():
+    shipped = shipped_folder("ftwa-drawn")
+    for run in ("ftwa-drawn", shipped, str(shipped / "model.safetensors")):
+        with pytest.raises(ConfigError, match=r"comes with the package, .* say where: --out DIR"):
+            artifact.export(run, ExportConfig())
+    assert not (shipped / "export").exists()
 
 
 def test_a_module_of_a_package_by_another_name_has_its_version(monkeypatch):

@@ -41,6 +41,44 @@ def test_memory_is_bounded():
     assert len(begun) < 20
 
 
+def test_calls_are_taken_in_the_thread_that_takes_the_results():
+    takers, makers = set(), set()
+
+    def calls():
+        for number in range(50):
+            takers.add(threading.current_thread())
+            yield (
+                lambda number=number: (
+                    makers.add(threading.current_thread()) or task(number, pause=0.001)()
+                )
+            )
+
+    assert [int(r[0]) for r in decode_ahead(calls())] == list(range(50))
+    assert takers == {threading.current_thread()}
+    assert makers.isdisjoint(takers)
+
+
+@pytest.mark.parametrize(("held", "most"), [(0, 1024), (100, 5), (600, 1)])
+def test_no_more_calls_are_taken_than_may_be_held(held, most):
+    count, free = 0, threading.Event()
+
+    def wait():
+        assert free.wait(30)
+        return np.zeros(100, dtype=np.uint8)
+
+    def calls():
+        nonlocal count
+        for count in range(1, 5000):
+            if count == most:
+                free.set()
+            yield wait
+
+    results = decode_ahead(calls(), waiting_bytes=500, size=lambda task: held)
+    ahead = [count - number for number, _ in zip(range(100), results, strict=False)]
+    results.close()
+    assert max(ahead) == ahead[0] == most
+
+
 def test_errors_are_results_and_bugs_are_raised():
     def broken():
         raise DatasetError("no image")

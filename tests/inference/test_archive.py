@@ -1,5 +1,6 @@
 """One file from a folder: the same bits however the work is divided, killed or repeated."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from inference.small import person, save_small
+from inference.small import noise, person, save_small
 from PIL import Image
 from waiting import wait_until
 
 from resolute.core.errors import CheckpointError, ConfigError, DatasetError
+from resolute.data.decode import DecodeLimits
 from resolute.inference import block as blocks
 from resolute.inference.archive import embed_folder, merge
+from resolute.inference.folder import list_images, stamp_of
 from resolute.inference.joined import read_archive
 from resolute.inference.load import load
 from resolute.inference.plan import ArchiveOptions
@@ -107,7 +110,7 @@ def test_interrupted_and_resumed_is_the_single_run(model, crops, single, tmp_pat
     for _ in range(2):
         with pytest.raises(InterruptedError_):
             embed_folder(model, crops, out, options=HOW, told=stop)
-        made.append(sorted(p.name for p in (tmp_path / "all.npz.parts").iterdir()))
+        made.append(sorted(p.name for p in (tmp_path / "all.npz.parts").glob("*.*")))
     assert made[0] == made[1] == ["block-000000.npz", "plan.json"]
     embed_folder(model, crops, out, options=HOW)
     assert out.read_bytes() == single[0].read_bytes()
@@ -233,6 +236,118 @@ def test_a_replaced_image_is_embedded_again(model, crops, tmp_path):
 
 
 @pytest.fixture
+def bitmaps(tmp_path):
+    """A folder of three pictures that all have one size in bytes."""
+    folder = tmp_path / "bitmaps"
+    folder.mkdir()
+    for seed in range(3):
+        Image.fromarray(noise(60, 30, seed=seed)).save(folder / f"{seed}.bmp")
+    assert len({path.stat().st_size for path in folder.iterdir()}) == 1
+    return folder
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_picture_of_equal_size_is_another_picture(model, bitmaps, tmp_path, is_old):
+    out = tmp_path / "all.npz"
+    embed_folder(model, bitmaps, out, options=HOW, shard=(0, 1))
+    times = (bitmaps / "1.bmp").stat()
+    Image.fromarray(noise(60, 30, seed=50)).save(bitmaps / "1.bmp")
+    if is_old:
+        os.utime(bitmaps / "1.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
+    embed_folder(model, bitmaps, out, options=HOW)
+    expected = model.embed(sorted(bitmaps.iterdir()))
+    assert np.allclose(read_archive(out)[1].vectors, expected.vectors, atol=1e-5)
+    Image.fromarray(noise(60, 30, seed=51)).save(bitmaps / "2.bmp")
+    with pytest.raises(ConfigError, match="images have changed since"):
+        embed_folder(model, bitmaps, out, options=HOW)
+
+
+def test_a_copy_of_the_folder_is_the_same(model, bitmaps, tmp_path):
+    out, copy = tmp_path / "all.npz", tmp_path / "copy"
+    copy.mkdir()
+    for path in bitmaps.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+        os.utime(copy / path.name, (0, 0))
+    manifest = embed_folder(model, bitmaps, out, options=HOW)
+    assert embed_folder(model, copy, out, options=HOW) == manifest
+
+
+def test_what_can_be_no_image_is_not_read(model, bitmaps, tmp_path, monkeypatch):
+    monkeypatch.setattr("resolute.inference.folder.LIMITS", DecodeLimits(max_bytes=100))
+    listing = list_images(bitmaps)
+    before = stamp_of(listing, listing.keys)
+    Image.fromarray(noise(60, 30, seed=50)).save(bitmaps / "1.bmp")
+    assert stamp_of(listing, listing.keys) == before
+    os.mkfifo(bitmaps / "pipe")  # reading would wait for ever
+    (bitmaps / "nowhere").symlink_to(tmp_path / "absent")
+    listing = list_images(bitmaps)
+    assert stamp_of(listing, listing.keys) == stamp_of(listing, listing.keys) != before
+
+
+def test_two_runs_at_once_are_refused_and_leave_nothing(model, crops, single, tmp_path):
+    out = tmp_path / "all.npz"
+    refused = []
+
+    def second(done, total, skipped):
+        for start in (
+            lambda: embed_folder(model, crops, out, options=HOW),
+            lambda: embed_folder(model, crops, out, options=HOW, shard=(1, 2)),
+            lambda: merge(out),
+        ):
+            with pytest.raises(DatasetError, match=r"all.npz.parts: another process works .*wait"):
+                start()
+            refused.append(start)
+
+    embed_folder(model, crops, out, options=HOW, told=second)
+    assert refused
+    assert out.read_bytes() == single[0].read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.npz", "all.npz.json"]
+
+
+def test_different_shards_run_at_once(model, crops, single, tmp_path):
+    out = tmp_path / "all.npz"
+    told = []
+
+    def other(done, total, skipped):
+        if not told:
+            embed_folder(model, crops, out, options=HOW, shard=(1, 2))
+            for start in (
+                lambda: embed_folder(model, crops, out, options=HOW, shard=(0, 2)),
+                lambda: merge(out),
+            ):
+                with pytest.raises(DatasetError, match=r"another process works on this \(lock"):
+                    start()
+        told.append(done)
+
+    embed_folder(model, crops, out, options=HOW, shard=(0, 2), told=other)
+    merge(out)
+    assert out.read_bytes() == single[0].read_bytes()
+
+
+def test_parts_left_beside_a_finished_archive_go(model, crops, tmp_path):
+    out = tmp_path / "all.npz"
+    manifest = embed_folder(model, crops, out, options=HOW)
+    parts = tmp_path / "all.npz.parts"
+    for again in (lambda: embed_folder(model, crops, out, options=HOW), lambda: merge(out)):
+        parts.mkdir()
+        (parts / "block-000002.npz").write_bytes(b"of a run that came second")
+        assert again() == manifest
+        assert not parts.exists()
+
+
+def test_a_disk_without_locks_is_worked_on_with_a_warning(
+    model, crops, single, tmp_path, monkeypatch, caplog
+):
+    def none(file, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("resolute.inference.lock.fcntl.flock", none)
+    embed_folder(model, crops, tmp_path / "all.npz", options=HOW)
+    assert (tmp_path / "all.npz").read_bytes() == single[0].read_bytes()
+    assert "no locks on this disk" in caplog.text
+
+
+@pytest.fixture
 def half_broken(model, crops, tmp_path):
     """A folder with one broken image, and the archive without it."""
     folder = tmp_path / "crops"
@@ -257,9 +372,10 @@ def test_a_finished_archive_of_other_pictures_is_refused(model, half_broken, nam
     assert out.read_bytes() == before
 
 
-def test_a_finished_archive_of_a_version_without_stamps_is_taken(model, half_broken):
+def test_a_finished_archive_of_a_version_without_digests_is_taken(model, half_broken):
     folder, out, skip, manifest = half_broken
-    del manifest["stamps"]
+    del manifest["contents"]
+    manifest["stamps"] = "of sizes"
     out.with_name("all.npz.json").write_text(json.dumps(manifest))
     assert embed_folder(model, folder, out, options=skip) == manifest
 

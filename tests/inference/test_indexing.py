@@ -10,7 +10,7 @@ import pytest
 from inference.small import noise, save_small
 from PIL import Image
 
-from resolute.core.errors import ConfigError
+from resolute.core.errors import ConfigError, DatasetError
 from resolute.core.types import Embedding
 from resolute.inference.indexing import IndexOptions, index_folder
 from resolute.inference.load import load
@@ -94,6 +94,28 @@ def test_what_would_expire_at_once_is_not_embedded(model, crops, tmp_path, is_th
         assert gallery.expire() == 0
     # Where no time is known there is no age to tell.
     assert index_folder(model, crops, tmp_path / "h", options=replace(how, is_timed=False))
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_a_name_that_cannot_be_a_key_is_named_or_passed_over(model, crops, tmp_path, is_long):
+    place = tmp_path / "g"
+    folder = crops.joinpath(*["d" * 200] * 6) if is_long else crops
+    folder.mkdir(parents=True, exist_ok=True)
+    odd = folder / ("long.png" if is_long else "two\nlines\x1b[2J.png")
+    Image.fromarray(noise(40, 20)).save(odd)
+    quoted = repr(odd.relative_to(crops).as_posix())
+    with pytest.raises(DatasetError) as caught:
+        index_folder(model, crops, place)
+    assert str(caught.value).startswith(f"{quoted}: the name is no key (key: expected 1 to 1024")
+    assert str(caught.value).endswith("; rename the file")
+    assert not place.exists()
+    how = IndexOptions(on_error="skip")
+    for count in (3, 0):
+        done = index_folder(model, crops, place, options=how)
+        assert done.num_added == count
+        assert done.skipped == (str(caught.value),)
+    with Gallery.open(place) as gallery:
+        assert sorted(gallery.keys()) == ["p0.png", "p1.png", "p2.png"]
 
 
 @pytest.mark.parametrize("days", [-1, 0, float("nan")])

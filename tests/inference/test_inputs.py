@@ -1,4 +1,6 @@
+import contextlib
 import io
+import sqlite3
 
 import numpy as np
 import pytest
@@ -51,6 +53,25 @@ def test_a_generator_may_fill_one_array_again(is_tensor):
     assert np.array_equal(np.stack(list(decoded(refilled()))), np.stack(pictures))
 
 
+def test_rows_of_a_database_are_read_in_the_thread_that_opened_it():
+    blob = io.BytesIO()
+    Image.fromarray(PICTURE).save(blob, "PNG")
+    with contextlib.closing(sqlite3.connect(":memory:")) as base:
+        base.execute("create table crops (picture blob)")
+        base.executemany("insert into crops values (?)", [(blob.getvalue(),)] * 20)
+        rows = base.execute("select picture from crops")
+        found = list(decoded(picture for (picture,) in rows))
+    assert len(found) == 20
+    assert np.array_equal(found[-1], PICTURE)
+
+
+def test_large_images_of_a_generator_are_taken_by_their_bytes():
+    frames = iter([np.zeros((1000, 2000, 3), dtype=np.uint8)] * 200)
+    pictures = decoded(frames)
+    next(pictures)
+    assert len(list(frames)) > 170  # 6 MB each, and twice 64 MiB may wait
+
+
 def test_channel_order_is_that_of_arrays_and_tensors(tmp_path):
     bgr = PICTURE[..., ::-1]
     assert np.array_equal(one(bgr, channel_order="bgr"), PICTURE)
@@ -80,6 +101,18 @@ def test_pil_images_are_read_as_files_are(tmp_path, mode, suffix):
         picture = picture.convert(mode)
     picture.save(path)
     assert np.array_equal(one(Image.open(path)), decode_image(path))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B"])
+def test_sixteen_bits_keep_the_high_byte_and_other_integers_can_be_brought_there(mode):
+    levels = np.array([[0, 255, 256, 65535]], dtype=np.int32)
+    wide = Image.fromarray(levels)
+    assert wide.mode == "I"
+    assert one(wide.convert("I;16"))[0, :, 0].tolist() == [0, 0, 1, 255]
+    kind = ">u2" if mode == "I;16B" else "<u2"
+    sixteen = Image.frombytes(mode, (4, 1), levels.astype(kind).tobytes())
+    assert one(sixteen)[0, :, 0].tolist() == [0, 0, 1, 255]
+    assert one(Image.fromarray(levels % 256).convert("L"))[0, :, 0].tolist() == [0, 255, 0, 255]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -143,6 +176,7 @@ def test_boxes_belong_to_one_image():
         ("/nowhere/a.jpg", "/nowhere/a.jpg: cannot be read"),
         ("/", "expected an image file, got a folder"),
         (Image.new("F", (3, 3)), r"images\[1\]: expected 8 bits per channel"),
+        (Image.new("I", (3, 3), 200), r"images\[1\]: .* mode I, 32 bits; convert levels 0\.\.255"),
     ],
 )
 def test_what_is_no_image_is_named(image, message):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from resolute.core.distance import distance_matrix
 from resolute.core.errors import CheckpointError, ConfigError, DatasetError, ShapeError
+from resolute.core.types import Embedding
 from resolute.inference import shipped
 from resolute.inference.calibration import Calibration, Curve
 from resolute.inference.load import compare, load
@@ -87,10 +88,23 @@ def test_nothing_to_embed(model):
     for nothing in ([], np.empty((0, 8, 8, 3), np.uint8)):
         with pytest.raises(DatasetError, match="expected at least one image to embed, got none"):
             model.embed(nothing)
-    with pytest.raises(DatasetError, match="at least one image"):
-        model.embed(noise(9, 9), boxes=np.empty((0, 4)))
     with pytest.raises(ConfigError, match="batch_size: expected at least 1"):
         model.embed(noise(9, 9), batch_size=0)
+
+
+def test_a_frame_without_boxes_has_no_embeddings(model):
+    frame = noise(90, 60)
+    full = model.embed(frame, boxes=[[0, 0, 20, 40]])
+    for none, resolution in ((np.empty((0, 4)), "lr"), ([], None), ([], [])):
+        empty = model.embed(frame, boxes=none, resolution=resolution)
+        assert empty.vectors.shape == (0, *full.vectors.shape[1:])
+        assert empty.quality.shape == (0, *full.quality.shape[1:])
+        assert empty.native_sizes.shape == (0, 2)
+        assert len(Embedding.concatenate([empty, full])) == 1
+    with pytest.raises(ShapeError, match="resolution: expected one per image"):
+        model.embed(frame, boxes=[], resolution=["lr"])
+    with pytest.raises(DatasetError, match="cannot be read"):
+        model.embed("/nowhere/frame.jpg", boxes=[])
 
 
 def test_fingerprint_names_weights_and_what_changes_vectors(run, model, tmp_path):

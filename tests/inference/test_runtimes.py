@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -124,6 +125,21 @@ def loadable(tmp_path):
     return write_tracker(tmp_path, run=metadata)
 
 
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_threads_that_share_a_model_get_their_own_vectors(tmp_path, loadable, runtime):
+    source = tmp_path / "run" if runtime == "torch" else loadable
+    method = load(source, runtime=runtime, threads=0 if runtime == "torch" else 1).method
+    expected = [method.embed(images(seed=seed)).vectors for seed in range(3)]
+
+    def work(start):
+        found = [method.embed(images(seed=(start + i) % 3)).vectors for i in range(repeats)]
+        return [np.abs(v - expected[(start + i) % 3]).max() for i, v in enumerate(found)]
+
+    repeats = 3 if runtime == "torch" else 60
+    with ThreadPoolExecutor(3) as pool:
+        assert np.max(list(pool.map(work, range(3)))) < 1e-5
+
+
 def test_threads_reach_the_runtime(loadable):
     model = load(loadable, threads=3)
     options = model.method.sessions["hr"]._session.get_session_options()
@@ -243,8 +259,22 @@ def test_missing_or_foreign_sidecars(tmp_path):
         with pytest.raises(CheckpointError, match="no sidecar"):
             read_sidecar(path)
     sidecar.unlink()
-    with pytest.raises(CheckpointError, match="expected a file, found none or a link"):
+    with pytest.raises(CheckpointError, match=r"needs model\.onnx\.metadata\.json beside it; only"):
         open_exported(path)
+    sidecar.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="or a link"):
+        open_exported(path)
+
+
+def test_files_that_belong_together_are_named_where_one_is_missing(tmp_path):
+    path = write_tracker(tmp_path, lr=GraphFile(file="model-lr.onnx", sha256="0" * 64))
+    together = r"copy together, .*: model\.onnx, model-lr\.onnx, model\.onnx\.metadata\.json"
+    with pytest.raises(CheckpointError, match=rf"model-lr\.onnx: expected a file.*{together}"):
+        open_exported(path)
+    for file in (path, path.with_name(path.name + SUFFIX)):
+        file.rename(file.with_name(file.name.replace("model", "reid")))
+    with pytest.raises(CheckpointError, match=rf"model\.onnx: expected a file.*{together}"):
+        open_exported(tmp_path / "reid.onnx")
 
 
 def test_links_and_large_files_are_not_followed(tmp_path, monkeypatch):

@@ -35,6 +35,41 @@ def test_torchreid_call(run, model, tmp_path):
     assert np.allclose(np.linalg.norm(features.numpy(), axis=1), 1, atol=1e-5)
 
 
+TORCHREID = {
+    "image_size": (256, 128),
+    "pixel_mean": [0.485, 0.456, 0.406],
+    "pixel_std": [0.229, 0.224, 0.225],
+    "pixel_norm": True,
+    "device": "cpu",
+    "verbose": False,
+}
+
+
+def test_torchreid_arguments_are_taken_in_its_order(run, model):
+    expected = fused_vectors(model.embed(person(1)))
+    own = {**TORCHREID, "image_size": [64, 32]}
+    for extractor in (
+        FeatureExtractor("osnet_x1_0", str(run), *TORCHREID.values()),
+        FeatureExtractor(model_name="osnet_x1_0", model_path=str(run), **own),
+    ):
+        np.testing.assert_allclose(extractor(person(1)).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("image_size", (384, 128), r"image_size: this model takes \(64, 32\), got \(384, 128\)"),
+        ("image_size", 256, "image_size: .* got 256; leave it out"),
+        ("pixel_mean", [0.5, 0.5, 0.5], r"pixel_mean: this model takes \(0.485, .*leave it out"),
+        ("pixel_std", [1.0, 1.0], "pixel_std: this model takes"),
+        ("pixel_norm", False, "pixel_norm: this model normalises by mean .*; leave it out"),
+    ],
+)
+def test_torchreid_arguments_that_contradict_the_model_are_refused(run, name, given, told):
+    with pytest.raises(ConfigError, match=told):
+        FeatureExtractor("osnet_x1_0", run, **{**TORCHREID, name: given})
+
+
 def test_torchreid_tensors_are_normalised_already(run, model):
     extractor = FeatureExtractor(model_path=run, device="cpu")
     pixels = noise(64, 32)

@@ -82,6 +82,12 @@ class Server(Memory):
 
 
 SPACE = VectorSpace.of(POOL, fingerprint="model")
+WINDOWS = [
+    {"start": start, "end": end}
+    for start in (None, 0, 3, 9)
+    for end in (None, 5, 9)
+    if None in (start, end) or start <= end
+]
 
 
 class Machine(RuleBasedStateMachine):
@@ -121,11 +127,10 @@ class Machine(RuleBasedStateMachine):
         return [key for key in self.model if test(key)]
 
     wheres = st.builds(
-        Where,
+        lambda window, **more: Where(**window, **more),
+        window=st.sampled_from(WINDOWS),
         camera=st.lists(st.sampled_from(CAMERAS), max_size=2),
         not_camera=st.lists(st.sampled_from(CAMERAS), max_size=1),
-        start=st.none() | st.sampled_from([0, 3, 9]),
-        end=st.none() | st.sampled_from([5, 9]),
         min_reliability=st.none() | st.just(0.5),
     )
 

@@ -557,7 +557,8 @@ def test_closing_gives_back_the_files(whole):
     assert str(whole) in Path("/proc/self/maps").read_text()
     gallery.close()
     assert str(whole) not in Path("/proc/self/maps").read_text()
-    assert gallery.search(POOL.take(slice(1)), k=3) == found
+    with Gallery.open(whole) as gallery:
+        assert gallery.search(POOL.take(slice(1)), k=3) == found
 
 
 def test_a_gallery_without_a_list_of_deleted_keys_is_read(whole):

@@ -5,11 +5,13 @@ import errno
 import shutil
 import threading
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from retrieval.galleries import draw, filled, items, nearest, same
 
+import resolute as rs
 from resolute.core.errors import (
     ConfigError,
     GalleryBusyError,
@@ -65,6 +67,10 @@ def test_everything_added_comes_back(tmp_path):
     assert (stats.first_time, stats.last_time) == (12.5, 12.5)
     assert stats.num_bytes == sum(p.stat().st_size for p in (tmp_path / "g").rglob("*.*"))
     assert gallery.verify() > 0
+
+
+def test_the_words_of_a_gallery_are_at_the_top():
+    assert (rs.Gallery, rs.Item, rs.VectorSpace, rs.Where) == (Gallery, Item, VectorSpace, Where)
 
 
 def test_what_is_unknown_comes_back_as_unknown(tmp_path):
@@ -202,6 +208,14 @@ def test_retention_counts_from_the_image_or_from_adding(tmp_path):
         assert list(gallery.keys()) == ["untimed"]
         assert gallery.expire(now + 3 * DAY_S) == 1
         assert gallery.expire() == 0
+    with Gallery.create(tmp_path / "f", space=space, retention_days=2) as gallery:
+        # A clock that was wrong, or milliseconds: no image is taken after it was added.
+        ahead = [Item(key="soon", time=now + 9 * DAY_S), Item(key="ms", time=now * 1000)]
+        gallery.add([*ahead, Item(key="old", time=now - 3 * DAY_S)], draw(1, 3))
+        assert gallery.expire(now + DAY_S) == 1
+        assert list(gallery.keys()) == ["soon", "ms"]
+        assert gallery.entry("ms").time == now * 1000
+        assert gallery.expire(now + 3 * DAY_S) == 2
     with Gallery.create(tmp_path / "h", space=space) as gallery:
         gallery.add([Item(key="old", time=0.0)], draw(1, 1))
         assert gallery.expire() == 0
@@ -292,6 +306,11 @@ def test_quality_zero_is_fine_where_it_has_no_part(tmp_path):
         ({"key": "a", "camera": "c" * 1025}, "camera: expected 0 to 1024 bytes"),
         ({"key": "a", "thumbnail": b""}, "a: expected a thumbnail or None, got no bytes"),
         ({"key": "a", "time": float("nan")}, "a: expected a finite time or None, got nan"),
+        (
+            {"key": "a", "time": datetime.now(UTC)},
+            r"a: expected a finite time .* seconds since 1970, of a datetime its timestamp\(\)",
+        ),
+        ({"key": "a", "time": "2026"}, "got '2026'; times are seconds since 1970"),
     ],
 )
 def test_items_are_checked(fields, message):
@@ -309,8 +328,19 @@ def test_settings_are_checked(tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             VectorSpace(**{"fingerprint": "", "num_streams": 2, "dim": 4, **fields})
-    with pytest.raises(ConfigError, match="expected a finite start"):
-        Where(start=float("inf"))
+    for fields, message in (
+        ({"start": float("inf")}, "expected a finite start, got inf; times are seconds since 1970"),
+        ({"start": datetime.now(UTC)}, r"start, got datetime.* its timestamp\(\)"),
+        ({"end": "2026"}, "expected a finite end, got '2026'"),
+        ({"min_reliability": float("nan")}, "expected a finite min_reliability, got nan$"),
+        ({"min_reliability": 50}, r"expected min_reliability 0\.\.1, got 50"),
+        ({"min_reliability": -0.1}, r"expected min_reliability 0\.\.1, got -0\.1"),
+        ({"start": 2.0, "end": 1.0}, r"expected start <= end, got 2\.0 and 1\.0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Where(**fields)
+    Where(start=1, end=1, min_reliability=np.float32(1))
+    Where(start=np.int64(1), end=np.float32(2), min_reliability=0)
     space = VectorSpace(fingerprint="", num_streams=2, dim=4)
     for days in (0, -1, float("nan")):
         with pytest.raises(ConfigError, match="retention: expected days above 0"):
@@ -361,7 +391,9 @@ def test_double_precision_is_stored_as_single(tmp_path):
 
 def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):
     reader = Gallery.open(tmp_path / "g")
-    with pytest.raises(GalleryBusyError, match="another process writes to this gallery"):
+    with pytest.raises(
+        GalleryBusyError, match=r"another process, or another Gallery .* writes to this gallery"
+    ):
         reader.lock()
     for write in (
         lambda: reader.add([Item(key="x")], draw(3, 1)),
@@ -369,7 +401,7 @@ def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):
         lambda: reader.delete_where(Where(camera="c0")),
         reader.purge,
     ):
-        with pytest.raises(GalleryError, match="another process writes"):
+        with pytest.raises(GalleryError, match="writes to this gallery; close it, or wait"):
             write()
     before = reader.search(draw(2, 2), k=40)
     gallery.delete(["k0000", "k0007"])
@@ -383,6 +415,39 @@ def test_one_writer_and_readers_with_a_steady_view(gallery, tmp_path):
     gallery.close()
     assert reader.delete(["k0001"]) == 1  # takes the lock that is free now
     reader.close()
+
+
+def test_a_closed_gallery_stays_closed(gallery, tmp_path):
+    query = draw(2, 1)
+    listed = gallery.keys()
+    for _ in range(2):
+        gallery.close()
+    for call in (
+        lambda: gallery.add([Item(key="x")], draw(3, 1)),
+        lambda: gallery.search(query),
+        lambda: gallery.contains(["k0000"]),
+        lambda: "k0000" in gallery,
+        lambda: gallery.was_deleted(["k0000"]),
+        gallery.keys,
+        gallery.entries,
+        lambda: gallery.entry("k0000"),
+        lambda: gallery.embedding(["k0000"]),
+        lambda: gallery.thumbnail("k0000"),
+        lambda: gallery.delete(["k0000"]),
+        lambda: gallery.delete_where(Where(camera="c0")),
+        gallery.purge,
+        gallery.lock,
+        gallery.refresh,
+        gallery.stats,
+        lambda: len(gallery),
+        gallery.verify,
+    ):
+        with pytest.raises(GalleryError, match="the gallery is closed; open it again"):
+            call()
+    with Gallery.open(tmp_path / "g") as other:
+        other.lock()  # nobody took it back
+        other.close()
+    assert len(list(listed)) == 30  # what was begun goes on
 
 
 def test_only_another_writer_is_called_busy(tmp_path, monkeypatch):

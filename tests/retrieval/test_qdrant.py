@@ -2,6 +2,7 @@
 
 import dataclasses
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from retrieval.galleries import draw, items, nearest
 
 from resolute.core.errors import ConfigError, GalleryError, ProtocolError
 from resolute.retrieval.client import connect
-from resolute.retrieval.gallery import Gallery
+from resolute.retrieval.gallery import DAY_S, Gallery
 from resolute.retrieval.place import is_gallery, open_gallery
 from resolute.retrieval.qdrant import QdrantEngine
-from resolute.retrieval.types import VectorSpace, Where
+from resolute.retrieval.types import Item, VectorSpace, Where
 
 pytest.importorskip("qdrant_client")
 
@@ -96,6 +97,36 @@ def test_a_retention_erases_not_everything(client, days):
     with pytest.raises(ConfigError, match="retention: expected days above 0"):
         QdrantEngine.create(client, "people", space=space, retention_days=days)
     assert not client.collection_exists("people")
+
+
+def test_a_time_to_come_keeps_no_image_for_ever(client):
+    now = time.time()
+    gallery = filled(client, draw(1, 1), retention_days=2)
+    ahead = [Item(key="soon", time=now + 9 * DAY_S), Item(key="ms", time=now * 1000)]
+    gallery.add([*ahead, Item(key="untimed")], draw(2, 3))
+    assert gallery.expire(now + DAY_S) == 1
+    assert list(gallery.keys()) == ["soon", "ms", "untimed"]
+    assert gallery.expire(now + 3 * DAY_S) == 3
+
+
+def test_a_closed_gallery_stays_closed(client):
+    gallery = filled(client, draw(1, 3))
+    for _ in range(2):
+        gallery.close()
+    for call in (
+        lambda: gallery.search(draw(2, 1)),
+        lambda: gallery.add([Item(key="x")], draw(3, 1)),
+        lambda: gallery.delete(["k0000"]),
+        lambda: list(gallery.keys()),
+        gallery.purge,
+        gallery.lock,
+        gallery.refresh,
+        gallery.stats,
+        gallery.verify,
+    ):
+        with pytest.raises(GalleryError, match="'people' is closed; open it again"):
+            call()
+    assert len(Gallery(QdrantEngine.open(client, "people"))) == 3  # the client is its owner's
 
 
 def test_what_one_vector_cannot_serve_is_refused(client):

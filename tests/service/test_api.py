@@ -117,7 +117,8 @@ def test_conditions_and_a_query_of_the_gallery(served):
 @pytest.mark.parametrize(
     "data",
     [{"k": "0"}, {"k": "201"}, {"k": "x"}, {"start": "soon"}, {"end": "nan"},
-     {"min_reliability": "2"}, {"resolution": "medium"}],
+     {"min_reliability": "2"}, {"resolution": "medium"}, {"start": "2026"},
+     {"end": "1767225600000"}, {"start": "2026-01-02", "end": "20260101"}],
 )  # fmt: skip
 def test_bad_values_are_named(served, data):
     response = search(served, drawn(1), **data)
@@ -199,6 +200,13 @@ def test_add_find_delete_and_what_is_kept(served):
     for bad in ("", "a\nb", "x" * 1025):
         response = served.post("/v1/add", files=images(jpeg), data={"key": bad})
         assert code(response) == (422, "bad_value")
+    for bad in ("2026", "20991127", "2099-11-27T10:00Z", "1767225600000"):
+        response = served.post("/v1/add", files=images(jpeg), data={"key": "late", "time": bad})
+        assert code(response) == (422, "bad_value")
+        assert response.json()["error"]["message"].startswith("time: expected ")
+    day = {"key": "day", "time": "20260102"}
+    assert served.post("/v1/add", files=images(jpeg), data=day).status_code == 201
+    assert served.desk.gallery.entry("day").time == 1767312000.0
     bare = {"key": "door/10", "thumbnail": "false"}
     assert served.post("/v1/add", files=images(jpeg), data=bare).status_code == 201
     assert code(served.get("/v1/thumbnail?key=door/10")) == (404, "not_found")

@@ -1,9 +1,11 @@
 """``resolute compare``: is this one person?"""
 
 import argparse
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resolute.cli.overrides import parse
@@ -24,7 +26,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     """
     parser.usage = "resolute compare A.jpg B.jpg --model RUN [--prior P] [--json]"
     parser.epilog = (
-        "Several images of one person are divided by commas: a1.jpg,a2.jpg. The probability "
+        "Several images of one person are divided by commas: a1.jpg,a2.jpg; a file whose name "
+        "holds a comma is given alone. The probability "
         "starts from the prior: of two images from a crowd of 1000 it is about 0.001."
     )
     add = parser.add_argument
@@ -41,8 +44,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     model = load(options.model, runtime=options.runtime)
     found = model.compare(
-        options.a.split(","),
-        options.b.split(","),
+        _images(options.a),
+        _images(options.b),
         resolution=options.resolution,
         prior=options.prior,
     )
@@ -51,6 +54,14 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     else:
         print("\n".join(_lines(found)))
     return 0
+
+
+def _images(word: str) -> list[str]:
+    # A long list is no file: its name would be longer than a system allows.
+    with contextlib.suppress(OSError):
+        if Path(word).expanduser().is_file():
+            return [word]
+    return word.split(",")
 
 
 def _lines(found: "Comparison") -> list[str]:

@@ -47,7 +47,12 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "Score it: resolute evaluate RUN/export/full.onnx --data.root ROOT"
     )
     parser.add_argument("run", metavar="RUN", help="run folder, model file or name of a model")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default: RUN/export)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder (default: RUN/export; of a shipped model none)",
+    )
     texts = attribute_texts(ExportConfig)
     for name, known in _CHOICES.items():
         text = f"{' | '.join(known)} (default: {known[0]}): {texts[name]}"

@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from resolute.cli.overrides import parse
+from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
+from resolute.core.moment import read_moment
+from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.types import Answer, Hit, Where
 
 if TYPE_CHECKING:
@@ -30,10 +33,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.usage = "resolute search GALLERY QUERY.jpg [MORE.jpg ...] --model RUN [-k 10] [options]"
     parser.epilog = (
-        "Hits are candidates for a person to judge, not matches. Times read 2026-10-05T14:30,\n"
-        "UTC, or seconds since the epoch. hr and lr are the distances of the two streams, share\n"
-        "is the part of the hr stream in the fused one. Several queries are searched one by one;\n"
-        "with --same-person they are pooled into one by their reliability."
+        "Hits are candidates for a person to judge, not matches. Times read 2026-10-05T14:30 or\n"
+        "20261005, UTC where no zone is given, or are seconds since 1970. hr and lr are the\n"
+        "distances of the two streams, share is the part of the hr stream in the fused one.\n"
+        "Several queries are searched one by one; with --same-person they are pooled into one by\n"
+        "their reliability."
     )
     add = parser.add_argument
     add("gallery", metavar="GALLERY", help="folder, or http://host:6333/collection")
@@ -56,8 +60,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     where = Where(
         camera=options.camera,
         not_camera=options.not_camera,
-        start=_time(options.start),
-        end=_time(options.end),
+        start=_time("--from", options.start),
+        end=_time("--until", options.end),
         min_reliability=options.min_reliability,
     )
 
@@ -73,6 +77,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     with open_gallery(
         options.gallery, fingerprint=model.fingerprint, accelerator=accelerator, api_key=key
     ) as gallery:
+        _check_cameras(gallery, where)
         query = model.embed(options.queries, resolution=options.resolution)
         names = options.queries
         if options.same_person:
@@ -148,17 +153,25 @@ def _when(seconds: float) -> str:
         return f"{seconds:g}"
 
 
-def _time(text: str) -> float | None:
-    if not text:
-        return None
+def _time(option: str, text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigError(
-            f"expected a time such as 2026-10-05T14:30 or seconds since the epoch, got {text!r}"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return read_moment(text) if text else None
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error}") from None
+
+
+def _check_cameras(gallery: Gallery, where: Where) -> None:
+    # A mistyped camera would exclude nothing, or all, and the list would look like an answer.
+    asked = [*where.camera, *where.not_camera]
+    if not asked:
+        return
+    known = list(gallery.stats().cameras)
+    for name in asked:
+        if name in known:
+            continue
+        if not any(known):
+            raise ConfigError(
+                f"camera {name!r}: no image of the gallery has a camera; index with "
+                "--camera-pattern, or leave the condition out"
+            )
+        raise ConfigError(unknown_name("camera", name, [one for one in known if one]))

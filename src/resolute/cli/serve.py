@@ -8,6 +8,8 @@ from pathlib import Path
 
 from resolute.cli.overrides import parse
 from resolute.core.config import attribute_texts
+from resolute.core.errors import ConfigError
+from resolute.retrieval.place import is_server
 from resolute.service.config import ServeConfig, check_access
 from resolute.service.token import find_token
 
@@ -23,6 +25,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: if the gallery lies on a server.
     """
     parser.usage = "resolute serve GALLERY --model RUN [--port 8765] [--token-file FILE] [...]"
     parser.epilog = (
@@ -30,6 +35,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "line, where every user of the machine could read it. Stop with Ctrl-C or SIGTERM."
     )
     options = _options(parser, words)
+    if is_server(options.gallery):
+        raise ConfigError(
+            f"{options.gallery}: expected a folder of resolute index, serve takes no gallery on a "
+            "Qdrant server; search that one with resolute search, or index the images into a folder"
+        )
     config = ServeConfig(
         **{name: getattr(options, name) for name in _VALUES},
         allowed_hosts=tuple(options.allow_host),
@@ -60,7 +70,7 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.
     texts = attribute_texts(ServeConfig)
     defaults = ServeConfig()
     add = parser.add_argument
-    add("gallery", type=Path, metavar="GALLERY", help="folder of resolute index")
+    add("gallery", metavar="GALLERY", help="folder of resolute index")
     add("--model", required=True, metavar="RUN", help="run folder, exported file or shipped name")
     add("--runtime", default="", help="of an exported file: onnxruntime or openvino")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")

@@ -34,4 +34,4 @@ class GalleryError(ReidError, ValueError):
 
 
 class GalleryBusyError(GalleryError):
-    """A gallery that another process writes to."""
+    """A gallery that another writer holds."""

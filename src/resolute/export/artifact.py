@@ -33,6 +33,7 @@ from resolute.inference.load import find_model, load
 from resolute.inference.model import Model
 from resolute.inference.presets import find_preset
 from resolute.inference.runtimes import graph_inputs, open_exported
+from resolute.inference.shipped import shipped_folder, shipped_names
 from resolute.inference.sidecar import GraphFile, Sidecar
 from resolute.methods.graph import Graphs, Traceable
 
@@ -70,7 +71,8 @@ def export(
     Args:
         run: run folder, model file or name of a model.
         config: what to write.
-        out: folder to write to; ``export`` in the run folder by default.
+        out: folder to write to; ``export`` in the run folder by default. Must be given for a model
+            that comes with the package.
         samples: images that set the gate and int8, and that parity is checked on; drawn people by
             default.
         overrides: settings of the method to change by name, for example ``{"fusion": "hr"}``.
@@ -79,12 +81,16 @@ def export(
         Per preset, the files and what was measured.
 
     Raises:
-        ConfigError: if the method cannot be exported, a package is missing, or the gate cannot tell
-            HR from LR.
+        ConfigError: if the method cannot be exported, a package is missing, the gate cannot tell
+            HR from LR, or it is not said where a model of the package is to be written.
         CheckpointError: if there is no model, or the exported file differs from torch; then
             nothing is written.
     """
     source = find_model(run)
+    if out is None and _is_shipped(source):
+        raise ConfigError(
+            f"{run}: comes with the package, whose folder is not written to; say where: --out DIR"
+        )
     return export_model(
         load(run, overrides=overrides),
         config,
@@ -148,6 +154,11 @@ def export_model(
         paths = tuple(out / name for name in names)
         written.append(Written(files=paths, parity=parity, gate=traced.gate, native_cosine=kept))
     return written
+
+
+def _is_shipped(source: Path) -> bool:
+    folder = source.resolve().parent
+    return folder.name in shipped_names() and folder == shipped_folder(folder.name).resolve()
 
 
 def _check(

@@ -4,6 +4,7 @@ The sorted list of images is cut into blocks of one size. A block is embedded by
 written whole or not at all into ``OUT.parts``; shard i of n is a range of blocks, and the last
 step joins all blocks. What shares a batch with what is therefore the same however the work was
 divided, interrupted or repeated, and so are the bits, given one thread count and kind of machine.
+Different shards may run at once; a whole run, a joining and each shard are one process's work.
 
 Letters: N images, S streams, D embedding.
 """
@@ -12,7 +13,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from resolute.core.errors import CheckpointError, ConfigError, DatasetError
 from resolute.core.types import Embedding
 from resolute.core.version import __version__
 from resolute.inference.block import GO_ON, Block, peek_block, write_atomically, write_block
-from resolute.inference.folder import Listing, list_images, stream
+from resolute.inference.folder import Listing, list_images, stamp_of, stream
 from resolute.inference.joined import check_format, join
+from resolute.inference.lock import held
 from resolute.inference.model import Model
 from resolute.inference.native import resolution_flags
 from resolute.inference.plan import FORMAT, ArchiveOptions, Plan, check_same, plan_of
@@ -48,7 +51,8 @@ def embed_folder(
 ) -> dict[str, Any]:
     """Embed all images of a folder into one ``.npz`` or ``.parquet`` file, or one shard of them.
 
-    Called again after an interruption it goes on; called again after the end it does nothing.
+    Called again after an interruption it goes on; called again after the end it only reads the
+    images, to see that they are the same.
 
     Args:
         model: embeds.
@@ -65,7 +69,8 @@ def embed_folder(
         The manifest of the archive or of the shard.
 
     Raises:
-        DatasetError: if an image cannot be read, or a file cannot be written; what is done stays.
+        DatasetError: if an image cannot be read, a file cannot be written, or another process
+            works on the same; what is done stays.
         ConfigError: if the options or the suffix are unknown, ``out`` was begun with another
             model, other images or other options, or it is finished and images have changed since
             or were skipped against the options.
@@ -81,17 +86,21 @@ def embed_folder(
     plan = _plan(model, listing, how, probe)
     number, count = shard or (0, 1)
     blocks = plan.shard(number, count)
-    if (manifest := _finished(out, plan)) is not None:
-        _check_images(out, manifest, listing, plan, how)
-        return manifest
-    parts = _parts(out)
-    _begin(parts, plan)
-    _embed_blocks(model, listing, parts, blocks, how, probe.take(slice(0)), told)
-    if shard is None:
-        return merge(out)
-    text = {"shard": number, "of": count, **_sum_up(parts, blocks, plan)}
-    _write_json(parts / f"shard-{number}-of-{count}.json", text)
-    return text
+    if (manifest := _finished(out, plan)) is None:
+        with _turn(out, shard):
+            # Again: another process may have been quicker.
+            if (manifest := _finished(out, plan)) is None:
+                parts = _parts(out)
+                _begin(parts, plan)
+                _embed_blocks(model, listing, parts, blocks, how, probe.take(slice(0)), told)
+                if shard is None:
+                    return _join(out)
+                text = {"shard": number, "of": count, **_sum_up(parts, blocks, plan)}
+                _write_json(parts / f"shard-{number}-of-{count}.json", text)
+                return text
+    _check_images(out, manifest, listing, plan, how)
+    _remove_parts(out)
+    return manifest
 
 
 def merge(out: str | Path) -> dict[str, Any]:
@@ -106,11 +115,38 @@ def merge(out: str | Path) -> dict[str, Any]:
 
     Raises:
         ConfigError: if there is nothing to join.
-        DatasetError: if blocks are missing, or the file cannot be written.
+        DatasetError: if blocks are missing, the file cannot be written, or another process works
+            on the same.
         CheckpointError: if a block is damaged.
     """
     out = Path(out).expanduser()
     check_format(out)
+    with _turn(out) if _parts(out).is_dir() else nullcontext():
+        return _join(out)
+
+
+@contextmanager
+def _turn(out: Path, shard: tuple[int, int] | None = None) -> Iterator[None]:
+    # A shard keeps out whoever wants all blocks, and whoever wants the same ones.
+    number, count = shard or (0, 1)
+    parts = _parts(out)
+    with (
+        held(parts / "lock", is_shared=shard is not None),
+        held(parts / f"lock-{number}-of-{count}"),
+    ):
+        yield
+    if out.is_file() and _manifest(out).is_file():
+        _remove_parts(out)
+
+
+def _remove_parts(out: Path) -> None:
+    # Only without the locks: a network share keeps what somebody has open. What cannot be removed
+    # does no harm, and the next call tries again.
+    with suppress(OSError):
+        shutil.rmtree(_parts(out))
+
+
+def _join(out: Path) -> dict[str, Any]:
     parts = _parts(out)
     if not (parts / PLAN_NAME).is_file():
         manifest = _read_json(_manifest(out)) if _manifest(out).is_file() else None
@@ -121,8 +157,7 @@ def merge(out: str | Path) -> dict[str, Any]:
         )
     plan = _read_plan(parts)
     if (manifest := _finished(out, plan)) is not None:
-        shutil.rmtree(parts)  # killed in the middle of this very step
-        return manifest
+        return manifest  # killed right after this very step
     missing = [b for b in range(plan.num_blocks) if not _block_path(parts, b).is_file()]
     if missing:
         raise DatasetError(
@@ -137,7 +172,6 @@ def merge(out: str | Path) -> dict[str, Any]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = {**summary, "file": out.name, "sha256": digest}
     _write_json(_manifest(out), manifest)
-    shutil.rmtree(parts)
     return manifest
 
 
@@ -154,7 +188,8 @@ def _embed_blocks(
     done = skipped = 0
     for number in blocks:
         keys = _keys(listing, number, how)
-        stamp = _stamp(listing, keys)
+        # Before the pixels are read: what is replaced meanwhile is made again by the next call.
+        stamp = stamp_of(listing, keys)
         path = _block_path(parts, number)
         errors = _kept(path, stamp, how)
         if errors is None:
@@ -264,9 +299,10 @@ def _finished(out: Path, plan: Plan) -> dict[str, Any] | None:
 def _check_images(
     out: Path, manifest: dict[str, Any], listing: Listing, plan: Plan, how: ArchiveOptions
 ) -> None:
-    stamps = _digest([_stamp(listing, _keys(listing, b, how)) for b in range(plan.num_blocks)])
-    # The first archives kept no stamps.
-    if manifest.get("stamps", stamps) != stamps:
+    # The first archives kept no digest of their images, or one of sizes under another name.
+    known = manifest.get("contents")
+    stamps = (stamp_of(listing, _keys(listing, b, how)) for b in range(plan.num_blocks))
+    if known is not None and known != _digest(stamps):
         raise ConfigError(f"{out}: images have changed since; remove it or choose another --out")
     if manifest["skipped"] and how.on_error == "raise":
         key, reason = next(iter(manifest["skipped"].items()))
@@ -290,7 +326,7 @@ def _sum_up(parts: Path, blocks: range, plan: Plan) -> dict[str, Any]:
         "num_embedded": sum(head.num_images for head in heads),
         "num_skipped": len(skipped),
         "skipped": skipped,
-        "stamps": _digest([head.stamp for head in heads]),
+        "contents": _digest(head.stamp for head in heads),
         "made_by": [f"resolute {__version__}", *makers],
     }
 
@@ -299,18 +335,7 @@ def _keys(listing: Listing, number: int, how: ArchiveOptions) -> tuple[str, ...]
     return listing.keys[number * how.block_size : (number + 1) * how.block_size]
 
 
-def _stamp(listing: Listing, keys: tuple[str, ...]) -> str:
-    # An image that was replaced changes its block. Times of change are left out: they differ
-    # between copies of one folder.
-    text = hashlib.sha256()
-    for key in keys:
-        path = listing.path(key)
-        size = path.stat().st_size if path.exists() else -1
-        text.update(f"{key}\t{size}\n".encode())
-    return text.hexdigest()
-
-
-def _digest(stamps: Sequence[str]) -> str:
+def _digest(stamps: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Stream any number of images of a folder: sorted, decoded ahead, in bounded memory."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import DatasetError
-from resolute.data.decode import decode_image
+from resolute.data.decode import LIMITS, decode_image
 from resolute.inference.ahead import THREADS, decode_ahead
 
 # What systems and people leave beside images. Anything else is taken for an image: whether it is
@@ -92,6 +93,25 @@ def list_images(folder: str | Path) -> Listing:
     return Listing(folder=base, keys=tuple(sorted(keys)), num_ignored=num_ignored)
 
 
+def stamp_of(listing: Listing, keys: Sequence[str]) -> str:
+    """Digest names and contents of images: another picture under an old name changes it.
+
+    Times of change are left out, as they differ between copies of one folder, and sizes say too
+    little: bitmaps all have one. Reading costs little beside the network.
+
+    Args:
+        listing: of the folder.
+        keys: some of its keys.
+
+    Returns:
+        sha256.
+    """
+    text = hashlib.sha256()
+    for key in keys:
+        text.update(f"{key}\t{_content(listing.path(key))}\n".encode())
+    return text.hexdigest()
+
+
 def stream(
     folder: str | Path, keys: Sequence[str], *, on_error: str = "raise", threads: int = THREADS
 ) -> Iterator[Picture]:
@@ -119,6 +139,18 @@ def stream(
             yield Picture(key=key, pixels=None, error=str(result))
         else:
             raise result
+
+
+def _content(path: Path) -> str:
+    # What cannot be an image, such as a film or a device, is not read: its size has to do.
+    try:
+        size = path.stat().st_size
+        if size > LIMITS.max_bytes or not path.is_file():
+            return f"{size}"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"unread {error.errno}"
 
 
 def _walk(place: Path, above: frozenset[str]) -> Iterator[tuple[Path, list[str]]]:

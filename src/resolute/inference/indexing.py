@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resolute.core.errors import ConfigError, GalleryError
+from resolute.core.errors import ConfigError, DatasetError, GalleryError
 from resolute.inference.embed import Pixels, windows
 from resolute.inference.folder import Listing, Picture, list_images, stream
 from resolute.inference.model import Model
@@ -34,7 +34,8 @@ class IndexOptions:
         has_thumbnails: keep a small picture of each image.
         resolution: ``hr``, ``lr`` or ``auto`` for all images.
         batch_size: images per forward pass.
-        on_error: ``raise`` at the first image that cannot be decoded, or ``skip`` and list it.
+        on_error: ``raise`` at the first image that cannot be decoded or whose name cannot be a key,
+            or ``skip`` and list it.
         retention_days: of a new gallery; None for never.
         with_deleted: put back images that were deleted from this gallery or have expired in it.
     """
@@ -76,7 +77,7 @@ class Indexed:
         num_deleted: images passed over that were deleted from the gallery, or have expired in it.
         num_expired: images passed over whose time lies before what the gallery retains.
         num_ignored: side files passed over.
-        skipped: images that could not be decoded, with the reason.
+        skipped: images that could not be decoded or whose names cannot be keys, with the reason.
     """
 
     num_added: int
@@ -113,7 +114,8 @@ def index_folder(
         What was done.
 
     Raises:
-        DatasetError: if the folder cannot be read or an image cannot be decoded.
+        DatasetError: if the folder cannot be read, an image cannot be decoded, or its name cannot
+            be a key.
         GalleryError: if the gallery is of another model or cannot be written.
         ConfigError: if a key does not match the camera pattern, or the gallery would lie among the
             images.
@@ -129,12 +131,15 @@ def index_folder(
         names = [options.prefix + key for key in listing.keys]
         is_known = writer.contains(names)
         is_deleted = ~is_known & writer.was_deleted(names)
-        new = {
-            listing.keys[i]: Item(
-                key=names[i], camera=cameras[i], time=_time_of(listing, listing.keys[i], options)
-            )
-            for i in np.flatnonzero(~is_known & ~is_deleted).tolist()
-        }
+        new: dict[str, Item] = {}
+        unfit: list[str] = []
+        for i in np.flatnonzero(~is_known & ~is_deleted).tolist():
+            try:
+                new[listing.keys[i]] = _item(listing, i, names[i], cameras[i], options)
+            except DatasetError as error:
+                if options.on_error == "raise":
+                    raise
+                unfit.append(str(error))
         chosen = {k: item for k, item in new.items() if not writer.is_expired(item)}
         skipped: list[str] = []
         pictures = stream(listing.folder, list(chosen), on_error=options.on_error)
@@ -151,7 +156,7 @@ def index_folder(
         num_deleted=int(is_deleted.sum()),
         num_expired=len(new) - len(chosen),
         num_ignored=listing.num_ignored,
-        skipped=tuple(skipped),
+        skipped=(*unfit, *skipped),
     )
 
 
@@ -253,6 +258,15 @@ class _Writer:
         """Give back the lock."""
         if self._gallery is not None:
             self._gallery.close()
+
+
+def _item(listing: Listing, i: int, name: str, camera: str, options: IndexOptions) -> Item:
+    key = listing.keys[i]
+    try:
+        return Item(key=name, camera=camera, time=_time_of(listing, key, options))
+    except GalleryError as error:
+        # Quoted: control characters would act on the terminal.
+        raise DatasetError(f"{key!r}: the name is no key ({error}); rename the file") from None
 
 
 def _time_of(listing: Listing, key: str, options: IndexOptions) -> float | None:

@@ -38,9 +38,10 @@ def each_image(
     """Go through images without decoding any: each comes as a call that gives its pixels.
 
     Args:
-        images: one image or several: paths or bytes of JPEG, PNG, BMP or WebP files, PIL images,
-            uint8 arrays (H, W, 3), (H, W, 4), (H, W, 1) or (H, W), or tensors (C, H, W), uint8 or
-            floats in 0..1. An array or tensor with one more axis in front holds N images.
+        images: one image or several: paths or bytes of JPEG, PNG, BMP or WebP files, PIL images
+            of 8 bits per channel or 16 bits of grey, uint8 arrays (H, W, 3), (H, W, 4), (H, W, 1)
+            or (H, W), or tensors (C, H, W), uint8 or floats in 0..1. An array or tensor with one
+            more axis in front holds N images.
         channel_order: ``rgb`` or ``bgr``, of arrays and tensors; files and PIL images say it
             themselves.
         boxes: x1, y1, x2, y2 in pixels, shape (N, 4): the N crops of one given image. They are
@@ -74,6 +75,8 @@ def decoded(
 ) -> Iterator[Pixels]:
     """Decode images in order, ahead in threads where there is more than one.
 
+    Images are taken from an iterator in the caller's own thread, as a database cursor asks for.
+
     Args:
         images: as for :func:`each_image`.
         channel_order: as for :func:`each_image`.
@@ -88,7 +91,19 @@ def decoded(
     if len(first) < 2 or boxes is not None:
         # A crop is a view already, and threads cost more than one image.
         return (task() for task in chain(first, tasks))
-    return _whole(decode_ahead(chain(first, tasks)))
+    return _whole(decode_ahead(chain(first, tasks), size=_size_of))
+
+
+def _size_of(task: Callable[[], Pixels]) -> int:
+    # What an image takes before it is decoded, as far as anyone can say.
+    item = task.args[0] if isinstance(task, partial) else None
+    if isinstance(item, bytes):
+        return len(item)
+    if isinstance(item, np.ndarray | Tensor):
+        return item.nbytes
+    if isinstance(item, Image.Image):
+        return item.width * item.height * len(item.getbands())
+    return 0
 
 
 def _whole(results: Iterable[Pixels | DatasetError]) -> Iterator[Pixels]:
@@ -204,9 +219,16 @@ def _from_pil(image: Image.Image, where: str) -> Pixels:
         upright = ImageOps.exif_transpose(image)
         if upright.mode == "F":
             raise DatasetError(f"{where}: expected 8 bits per channel, got a PIL image of floats")
-        if upright.mode.startswith("I"):
-            grey = np.asarray(upright).astype(np.uint32) >> 8
-            return _from_array(grey.clip(0, 255).astype(np.uint8), where, "rgb")
+        if upright.mode == "I":
+            # Nothing says what its white is, and to guess by the lightest pixel would turn a dark
+            # picture of 16 bits into a light one.
+            raise DatasetError(
+                f"{where}: expected 8 or 16 bits of grey, got a PIL image of mode I, 32 bits; "
+                "convert levels 0..255 by .convert('L'), levels 0..65535 by .convert('I;16')"
+            )
+        if upright.mode.startswith("I;16"):
+            grey = np.asarray(upright).astype(np.uint32) >> 8  # as of files
+            return _from_array(grey.astype(np.uint8), where, "rgb")
         is_see_through = upright.has_transparency_data
         pixels = np.asarray(upright.convert("RGBA" if is_see_through else "RGB"))
     except DatasetError:

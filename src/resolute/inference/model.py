@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import nn
@@ -87,7 +88,8 @@ class Model:
                 the rule that travels with the model: LR below 2/3 of the height it was trained on.
             batch_size: images per forward pass, at least 1. It moves results by rounding only.
             channel_order: ``rgb`` or ``bgr`` (OpenCV), of arrays and tensors.
-            boxes: x1, y1, x2, y2 in pixels, shape (N, 4), of crops of one given image.
+            boxes: x1, y1, x2, y2 in pixels, shape (N, 4), of crops of one given image; N may be 0,
+                as a frame may show nobody.
 
         Returns:
             N embeddings in the order of the images, with native sizes, and with reliability where
@@ -99,7 +101,15 @@ class Model:
             ShapeError: if boxes or resolutions do not fit the images.
         """
         pictures = decoded(images, channel_order=channel_order, boxes=boxes)
-        return self.embed_pixels(_flagged(pictures, resolution), batch_size=batch_size)
+        flagged = _flagged(pictures, resolution)
+        if boxes is None:
+            return self.embed_pixels(flagged, batch_size=batch_size)
+        crops = list(flagged)  # views of one frame
+        if crops:
+            return self.embed_pixels(crops, batch_size=batch_size)
+        # What shapes an embedding has only embedding shows.
+        grey = np.full((64, 32, 3), 128, dtype=np.uint8)
+        return self.embed(grey, batch_size=batch_size).take(slice(0))
 
     def embed_pixels(
         self, pictures: Iterable[tuple[Pixels, int]], *, batch_size: int = 32

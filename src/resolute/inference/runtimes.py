@@ -21,7 +21,7 @@ from resolute.core.types import Embedding, InputSpec
 from resolute.data.degrade import resize
 from resolute.inference.presets import find_preset
 from resolute.inference.sessions import Floats, OnnxRuntime, OpenVino, Session
-from resolute.inference.sidecar import GraphFile, Sidecar, read_graph, read_sidecar
+from resolute.inference.sidecar import GraphFile, Sidecar, check_complete, read_graph, read_sidecar
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("f32", "bf16")
@@ -203,6 +203,7 @@ def open_exported(
         )
     if precision == "bf16" and (runtime, sidecar.precision) != ("openvino", "f32"):
         raise ConfigError("precision bf16: needs runtime openvino and a file of precision f32")
+    check_complete(graph.parent, sidecar)
     count = threads or torch.get_num_threads()
     sessions: dict[str, Session] = {}
     for role in ("hr", "lr"):

@@ -3,6 +3,7 @@
 Each package is loaded when asked for; nothing here executes anything but standard operators.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ _PLAIN = ("StringStringEntryProto", "OperatorSetIdProto", "ValueInfoProto", "Typ
 
 
 class Session(Protocol):
-    """One graph, ready to run."""
+    """One graph, ready to run, from any number of threads."""
 
     def run(self, inputs: Mapping[str, Floats], outputs: Sequence[str]) -> list[Floats]:
         """Run the graph on named arrays and return the named outputs."""
@@ -123,6 +124,7 @@ class OpenVino:
         except (RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"openvino cannot run this graph: {_line(error)}") from None
         self._request = self._compiled.create_infer_request()
+        self._turn = threading.Lock()
 
     def run(self, inputs: Mapping[str, Floats], outputs: Sequence[str]) -> list[Floats]:
         """Run the graph.
@@ -138,8 +140,12 @@ class OpenVino:
             CheckpointError: if the graph does not take these inputs or lacks an output.
         """
         try:
-            self._request.infer(dict(inputs), share_inputs=True)
-            return [np.array(self._request.get_tensor(name).data, np.float32) for name in outputs]
+            # A request holds the outputs of its last call alone. One per thread would take the
+            # graph's memory for each and gain little: compiled for latency, calls queue anyway.
+            with self._turn:
+                self._request.infer(dict(inputs), share_inputs=True)
+                found = [self._request.get_tensor(name).data for name in outputs]
+                return [np.array(output, np.float32) for output in found]
         except (RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"openvino cannot run this graph: {_line(error)}") from None
 

@@ -23,6 +23,11 @@ from resolute.inference.load import load
 from resolute.inference.model import Model
 from resolute.inference.one_vector import one_vector
 
+# What Torchreid's extractor does unless told otherwise.
+_IMAGE_SIZE = (256, 128)
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+
 
 class FeatureExtractor:
     """Torchreid's ``FeatureExtractor``, called the same way.
@@ -41,8 +46,13 @@ class FeatureExtractor:
         self,
         model_name: str = "",
         model_path: str | Path = "",
-        *,
+        image_size: Sequence[int] = _IMAGE_SIZE,
+        pixel_mean: Sequence[float] = _MEAN,
+        pixel_std: Sequence[float] = _STD,
+        pixel_norm: bool = True,  # noqa: FBT001, FBT002 (this and the last are Torchreid's)
         device: str = "auto",
+        verbose: bool = True,  # noqa: ARG002, FBT001, FBT002
+        *,
         batch_size: int = 32,
         channel_order: str = "rgb",
     ) -> None:
@@ -51,16 +61,33 @@ class FeatureExtractor:
         Args:
             model_name: name of a model that comes with the package; unused with a path.
             model_path: run folder or model file.
+            image_size: (height, width) in pixels; Torchreid's default or the model's own, which is
+                what counts.
+            pixel_mean: per RGB channel; likewise.
+            pixel_std: per RGB channel; likewise.
+            pixel_norm: False asks for a model that takes pixels as they are, in 0..1.
             device: as for :func:`resolute.inference.load.load`.
+            verbose: ignored: nothing is printed.
             batch_size: images per forward pass.
             channel_order: ``rgb`` or ``bgr``, of arrays.
 
         Raises:
-            ConfigError: if neither name nor path is given.
+            ConfigError: if neither name nor path is given, or the model takes images of another
+                size or normalised otherwise than asked.
         """
         if not model_name and not model_path:
             raise ConfigError("expected model_path (a run folder) or model_name, got neither")
         self.model: Model = load(model_path or model_name, device=device)
+        spec = self.model.input_spec
+        _check_asked("image_size", image_size, _IMAGE_SIZE, (spec.height, spec.width))
+        if pixel_norm:
+            _check_asked("pixel_mean", pixel_mean, _MEAN, spec.mean)
+            _check_asked("pixel_std", pixel_std, _STD, spec.std)
+        elif (tuple(spec.mean), tuple(spec.std)) != ((0, 0, 0), (1, 1, 1)):
+            raise ConfigError(
+                f"pixel_norm: this model normalises by mean {spec.mean} and std {spec.std}, got "
+                "False; leave it out"
+            )
         self._batch_size = batch_size
         self._channel_order = channel_order
 
@@ -152,6 +179,17 @@ class TrackerFeatures:
         vectors = one_vector(embedding)
         self._dim = vectors.shape[1]
         return vectors
+
+
+def _check_asked(
+    name: str, given: Sequence[float], usual: Sequence[float], own: Sequence[float]
+) -> None:
+    # Programs write Torchreid's defaults out, whatever model they load.
+    if not any(np.shape(given) == (len(v),) and np.allclose(given, v) for v in (usual, own)):
+        raise ConfigError(
+            f"{name}: this model takes {tuple(own)}, got {given}; leave it out, it travels with "
+            "the model"
+        )
 
 
 def _inside(boxes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

@@ -99,6 +99,11 @@ class Sidecar:
     versions: dict[str, str]
     run: dict[str, Any]
 
+    def file_names(self) -> tuple[str, ...]:
+        """Name the files of the network, each once; all lie in one folder."""
+        names = (self.hr.file, self.hr.weights, self.lr.file, self.lr.weights)
+        return tuple(dict.fromkeys(name for name in names if name))
+
     def output_names(self) -> tuple[str, ...]:
         """Name the outputs of the graph that our own loading reads, in order."""
         if self.kind == "tracker":
@@ -153,6 +158,11 @@ def read_sidecar(graph: Path) -> Sidecar:
             or names a file outside its folder.
     """
     path = sidecar_of(graph)
+    if _is_absent(path):
+        raise CheckpointError(
+            f"{graph}: needs {path.name} beside it; only files of `resolute export` can be opened, "
+            "and of two graphs the one that has it"
+        )
     try:
         document = json.loads(read_bounded(path, _LARGEST_SIDECAR))
         mapping = document["resolute"]
@@ -164,12 +174,35 @@ def read_sidecar(graph: Path) -> Sidecar:
         sidecar = from_mapping(Sidecar, mapping)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: no sidecar of an exported network ({error})") from None
-    for name in {sidecar.hr.file, sidecar.lr.file, sidecar.hr.weights, sidecar.lr.weights} - {""}:
+    for name in sidecar.file_names():
         if name != Path(name).name or "\\" in name or name in (".", ".."):
             raise CheckpointError(f"{path}: expected file names beside it, got {name!r}")
     if not 1 <= sidecar.num_streams <= 2 or sidecar.dim < 1 or not sidecar.hr.rates:
         raise CheckpointError(f"{path}: streams, length or rates are out of range")
     return sidecar
+
+
+def check_complete(folder: Path, sidecar: Sidecar) -> None:
+    """See that all files of a network are there.
+
+    Args:
+        folder: where the sidecar is.
+        sidecar: what it says.
+
+    Raises:
+        CheckpointError: if one is missing; the message names all that belong together.
+    """
+    for name in sidecar.file_names():
+        if _is_absent(folder / name):
+            whole = ", ".join((*sidecar.file_names(), sidecar.hr.file + SUFFIX))
+            raise CheckpointError(
+                f"{folder / name}: expected a file, found none; copy together, under these names: "
+                f"{whole}"
+            )
+
+
+def _is_absent(path: Path) -> bool:
+    return not path.exists() and not path.is_symlink()
 
 
 def read_graph(folder: Path, graph: GraphFile) -> tuple[bytes, bytes]:

@@ -52,6 +52,7 @@ class EmbeddedEngine:
         self._folder = folder
         self._show(snapshot)
         self._lock_file: BinaryIO | None = None
+        self._is_closed = False
         self._is_stale = True  # until this is the writer, has read the disk and swept it
         self._mutex = threading.RLock()
 
@@ -115,6 +116,7 @@ class EmbeddedEngine:
             return current
         with self._mutex:
             if (current := self._current) is None:
+                self._check_open()
                 current = self._show(load_snapshot(self._folder))
             return current
 
@@ -139,9 +141,10 @@ class EmbeddedEngine:
 
         Raises:
             GalleryBusyError: if another process writes.
-            GalleryError: if the folder cannot be written, or the gallery is damaged.
+            GalleryError: if the folder cannot be written, or the gallery is damaged or closed.
         """
         with self._mutex:
+            self._check_open()
             if not self._is_stale:
                 return
             self._take_lock()
@@ -152,9 +155,10 @@ class EmbeddedEngine:
         """See what other writers did.
 
         Raises:
-            GalleryError: if the gallery is damaged or gone.
+            GalleryError: if the gallery is damaged, gone or closed.
         """
         with self._mutex:
+            self._check_open()
             self._show(load_snapshot(self._folder, self._current))
 
     def add(
@@ -389,17 +393,24 @@ class EmbeddedEngine:
         Returns:
             How many bytes.
         """
+        self._check_open()
         snapshot = load_snapshot(self._folder)
         return snapshot.verify() + (self._folder / MANIFEST_NAME).stat().st_size
 
     def close(self) -> None:
-        """Give back the lock and the mapped files."""
+        """Give back the lock and the mapped files; the second time nothing is left to do."""
         with self._mutex:
+            self._is_closed = True
             self._current = None
             if self._lock_file is not None:
                 self._lock_file.close()
                 self._lock_file = None
                 self._is_stale = True
+
+    def _check_open(self) -> None:
+        # A late call, of a thread say, must not take the lock that was given back.
+        if self._is_closed:
+            raise GalleryError(f"{self._folder}: the gallery is closed; open it again")
 
     def _take_lock(self) -> None:
         if self._lock_file is not None:
@@ -411,7 +422,8 @@ class EmbeddedEngine:
             except BlockingIOError:
                 file.close()
                 raise GalleryBusyError(
-                    f"{self._folder}: another process writes to this gallery; wait for it or end it"
+                    f"{self._folder}: another process, or another Gallery object of this one, "
+                    "writes to this gallery; close it, or wait until it ends"
                 ) from None
             except OSError:
                 file.close()

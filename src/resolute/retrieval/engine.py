@@ -66,7 +66,7 @@ class Engine(Protocol):
         """Hide the images that pass."""
 
     def delete_older(self, deadline: float) -> int:
-        """Hide images whose time, or else time of adding, lies before the deadline."""
+        """Hide images whose time, or time of adding, lies before the deadline."""
 
     def purge(self) -> int:
         """Erase deleted images from every file; return how many."""
@@ -78,4 +78,4 @@ class Engine(Protocol):
         """Check every stored byte; return how many, or raise GalleryError."""
 
     def close(self) -> None:
-        """Give back lock and files."""
+        """Give back lock and files; only what is fixed is answered after, all else refused."""

@@ -370,7 +370,8 @@ class Gallery:
     def expire(self, now: float | None = None) -> int:
         """Delete and purge every image older than the retention.
 
-        The age counts from the image's time, or where that is unknown from when it was added.
+        The age counts from the image's time, or from when it was added where the time is unknown
+        or lies after that.
 
         Args:
             now: seconds since the epoch; None for the clock's.
@@ -409,7 +410,11 @@ class Gallery:
         return self._engine.verify()
 
     def close(self) -> None:
-        """Give back the lock and the files; nothing is lost without it."""
+        """Give back the lock and the files; nothing is lost without it.
+
+        It may be called again. Space and retention are told still; every other call raises
+        :class:`GalleryError`.
+        """
         self._engine.close()
 
     def _check_values(self, what: str, embedding: Embedding) -> None:

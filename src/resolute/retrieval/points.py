@@ -49,7 +49,7 @@ def payload_of(
         "camera": item.camera,
         "time": item.time,
         "added": added,
-        "age": added if item.time is None else item.time,
+        "age": added if item.time is None else min(item.time, added),
         "reliability": None if embedding.reliability is None else float(embedding.reliability[row]),
         "size": None if embedding.native_sizes is None else embedding.native_sizes[row].tolist(),
         "norms": None if embedding.norms is None else embedding.norms[row].tolist(),

@@ -55,7 +55,7 @@ class QdrantEngine:
     def __init__(
         self, client: Any, name: str, about: dict[str, Any], *, is_approximate: bool
     ) -> None:
-        self._client = client
+        self._own_client: Any | None = client
         self._name = name
         self._about = about
         self._space = VectorSpace(**about["space"])
@@ -156,6 +156,12 @@ class QdrantEngine:
             raise GalleryError(f"qdrant: {name}{_ABOUT} describes no gallery ({error})") from None
 
     @property
+    def _client(self) -> Any:
+        if self._own_client is None:
+            raise GalleryError(f"qdrant: the gallery {self._name!r} is closed; open it again")
+        return self._own_client
+
+    @property
     def space(self) -> VectorSpace:
         """Return the space of the stored embeddings."""
         return self._space
@@ -167,10 +173,20 @@ class QdrantEngine:
         return None if days is None else float(days)
 
     def lock(self) -> None:
-        """Do nothing: the server orders its writers."""
+        """Do nothing: the server orders its writers.
+
+        Raises:
+            GalleryError: if the gallery is closed.
+        """
+        _ = self._client
 
     def refresh(self) -> None:
-        """Do nothing: every call sees the server as it is."""
+        """Do nothing: every call sees the server as it is.
+
+        Raises:
+            GalleryError: if the gallery is closed.
+        """
+        _ = self._client
 
     def add(
         self, items: Sequence[Item], embedding: Embedding, *, added: float
@@ -441,6 +457,7 @@ class QdrantEngine:
 
     def close(self) -> None:
         """Leave the client to its owner."""
+        self._own_client = None
 
     def _check(self, embedding: Embedding) -> None:
         lengths = np.linalg.norm(embedding.vectors.astype(np.float64), axis=2)

@@ -152,6 +152,9 @@ class Part:
     def older(self, deadline: float) -> NDArray[np.bool_]:
         """Tell which images are there and older than a deadline.
 
+        The age counts from the image's time, or from its adding where that came before: no image
+        is taken after it was added, and a clock that was wrong must not keep one for ever.
+
         Args:
             deadline: seconds since the epoch.
 
@@ -161,8 +164,9 @@ class Part:
         Raises:
             GalleryError: if stored data is damaged.
         """
+        # Comparisons with NaN are False: an unknown time makes no image older.
         times, added = self.facts["time"], self.facts["added"]
-        return self.alive & (np.where(np.isnan(times), added, times) < deadline)
+        return self.alive & ((times < deadline) | (added < deadline))
 
     def find(self, keys: Sequence[str], hashes: NDArray[np.uint64]) -> Indices:
         """Find the rows of keys among the images that are not deleted.

@@ -6,6 +6,7 @@ Letters: N images, S streams (0 = HR space, 1 = LR space), D embedding.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 from resolute.core.config import unknown_name
 from resolute.core.distance import FUSIONS, METRICS
@@ -13,6 +14,7 @@ from resolute.core.errors import ConfigError, GalleryError
 from resolute.core.types import Embedding
 
 LONGEST_TEXT = 1024  # bytes of a key or camera name: names, not documents
+_SECONDS = "times are seconds since 1970, of a datetime its timestamp()"
 
 
 def check_retention(days: float | None) -> None:
@@ -134,8 +136,10 @@ class Item:
                 )
         if self.thumbnail == b"":
             raise GalleryError(f"{self.key}: expected a thumbnail or None, got no bytes")
-        if self.time is not None and not math.isfinite(self.time):
-            raise GalleryError(f"{self.key}: expected a finite time or None, got {self.time}")
+        if self.time is not None and not _is_finite(self.time):
+            raise GalleryError(
+                f"{self.key}: expected a finite time or None, got {self.time!r}; {_SECONDS}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +150,7 @@ class Where:
         camera: only images of these cameras; empty for any.
         not_camera: no image of these cameras.
         start: only images taken at this time or later, seconds since the epoch.
-        end: only images taken before this time.
+        end: only images taken before this time, >= ``start``.
         min_reliability: only images with at least this reliability, 0..1.
 
     An image whose time or reliability is unknown fails a condition on it.
@@ -164,8 +168,15 @@ class Where:
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name in ("start", "end", "min_reliability"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ConfigError(f"where: expected a finite {name}, got {value}")
+            if value is not None and not _is_finite(value):
+                remedy = "" if name == "min_reliability" else f"; {_SECONDS}"
+                raise ConfigError(f"where: expected a finite {name}, got {value!r}{remedy}")
+        if self.min_reliability is not None and not 0 <= self.min_reliability <= 1:
+            raise ConfigError(f"where: expected min_reliability 0..1, got {self.min_reliability}")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ConfigError(
+                f"where: expected start <= end, got {self.start} and {self.end}: no image passes"
+            )
 
     @property
     def is_empty(self) -> bool:
@@ -272,3 +283,7 @@ class Stats:
     first_time: float | None = None
     last_time: float | None = None
     retention_days: float | None = None
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -1,10 +1,11 @@
 """From the text fields of a request to what the library takes."""
 
-import math
+import time as clock
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from resolute.core.errors import GalleryError
+from resolute.core.errors import ConfigError, GalleryError
+from resolute.core.moment import read_moment
+from resolute.retrieval.gallery import DAY_S
 from resolute.retrieval.types import Item, Where
 from resolute.service.problem import Problem
 
@@ -34,15 +35,16 @@ def where_of(
     for name, cameras in (("camera", camera), ("not_camera", not_camera)):
         if not all(map(is_text, cameras)):
             raise Problem(422, "bad_value", f"{name}: expected text, got half a character")
-    if min_reliability is not None and not 0 <= min_reliability <= 1:
-        raise Problem(422, "bad_value", f"min_reliability: expected 0 to 1, got {min_reliability}")
-    return Where(
-        camera=tuple(camera),
-        not_camera=tuple(not_camera),
-        start=time_of("start", start),
-        end=time_of("end", end),
-        min_reliability=min_reliability,
-    )
+    try:
+        return Where(
+            camera=tuple(camera),
+            not_camera=tuple(not_camera),
+            start=time_of("start", start),
+            end=time_of("end", end),
+            min_reliability=min_reliability,
+        )
+    except ConfigError as error:
+        raise Problem(422, "bad_value", str(error)) from None
 
 
 def is_text(text: str) -> bool:
@@ -62,14 +64,14 @@ def is_text(text: str) -> bool:
 
 
 def time_of(name: str, text: str) -> float | None:
-    """Read a time: seconds since the epoch, or ISO 8601; without a zone it is UTC.
+    """Read a time, see :func:`resolute.core.moment.read_moment`.
 
     Args:
         name: of the field, for messages.
         text: of the request; empty for none.
 
     Returns:
-        Seconds since the epoch; None where the text is empty.
+        Seconds since 1970; None where the text is empty.
 
     Raises:
         Problem: if it is neither.
@@ -81,18 +83,9 @@ def time_of(name: str, text: str) -> float | None:
     if not text.strip():
         return None
     try:
-        value = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text.strip())
-            value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            value = math.nan
-    if not math.isfinite(value):
-        raise Problem(
-            422, "bad_value", f"{name}: expected seconds since the epoch or ISO 8601, got {text!r}"
-        )
-    return value
+        return read_moment(text)
+    except ConfigError as error:
+        raise Problem(422, "bad_value", f"{name}: {error}") from None
 
 
 def item_of(key: str, camera: str, time: str) -> Item:
@@ -107,9 +100,13 @@ def item_of(key: str, camera: str, time: str) -> Item:
         The item, without a picture.
 
     Raises:
-        Problem: if a text is too long or holds control characters.
+        Problem: if a text is too long or holds control characters, or the time is to come.
     """
+    taken = time_of("time", time)
+    # A day for clocks and zones that differ.
+    if taken is not None and taken > clock.time() + DAY_S:
+        raise Problem(422, "bad_value", f"time: expected when the image was taken, got {time!r}")
     try:
-        return Item(key=key, camera=camera, time=time_of("time", time))
+        return Item(key=key, camera=camera, time=taken)
     except GalleryError as error:
         raise Problem(422, "bad_value", str(error)) from None

@@ -40,7 +40,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }  # fmt: skip
 _RESOLUTION = "hr, lr or auto: by native height"
 _PRIOR = "chance of one person before looking, between 0 and 1; by default the calibration's"
-_TIME = "seconds since the epoch or ISO 8601, UTC where no zone is given"
+_TIME = "ISO 8601, UTC where no zone is given, or seconds since 1970"
 
 
 def api_router(desk: Desk) -> "APIRouter":
