@@ -158,6 +158,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--steps", type=int, default=20, help="timed steps, and half of the run's")
+    parser.add_argument("--no-run", action="store_true", help="time the step alone")
     parser.add_argument("--out", type=Path, help="also write what was found as JSON")
     options = parser.parse_args(words)
     device = torch.device(options.device)
@@ -182,16 +183,18 @@ def main(words: Sequence[str] | None = None) -> None:
         "score": "none: without ImageNet weights this shows speed, memory and resumption only",
     }
     layouts: dict[str, dict[str, Any]] = {
-        "float32": {},
-        "bf16, channels-last": {"train.amp": True, "train.channels_last": True},
+        f"{numbers}{order}": {"train.amp": is_mixed, "train.channels_last": is_last}
+        for order, is_last in (("", False), (", channels-last", True))
+        for numbers, is_mixed in (("float32", False), ("bf16", True))
     }
     for label, changes in layouts.items():
         found[label] = measure_step(override(base, changes), device, options.steps)
         print(label, json.dumps(found[label]), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        cached = override(base, {"data.cache": folder})
-        found["run"] = measure_run(cached, Path(folder), options.steps)
-    print("run", json.dumps(found["run"]), flush=True)
+    if not options.no_run:
+        with tempfile.TemporaryDirectory() as folder:
+            cached = override(base, {"data.cache": folder})
+            found["run"] = measure_run(cached, Path(folder), options.steps)
+        print("run", json.dumps(found["run"]), flush=True)
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -1,32 +1,42 @@
 r"""Fill whole tables on one GPU in one go, within a time limit, and pack what came of it.
 
-    python scripts/gpu_table.py --set mlr-viper=/data/viper,trials=0-9 \
-        --set mlr-cuhk03-p1=/data/cuhk03,seeds=0-2 --weights osnet.safetensors --out gpu --minutes 9
+    python scripts/gpu_table.py --minutes 9 --out gpu --model.weights osnet.safetensors \
+        --set "table2 --data mlr-viper --data.root /data/viper --trials 0-9" \
+        --set "table2 --data mlr-cuhk03-p1 --data.root /data/cuhk03 --seeds 0-2"
 
-First speed, memory and resumption of ResNet-50 at the paper's recipe (benchmarks/gpu.py), alone on
-the chip; then the cells, several processes at once, the first set first. What is not finished when
-the time is up is interrupted and leaves a checkpoint: the same command goes on. The folder then
-holds ``gpu.json``, ``results/``, ``results.md``, ``logs/`` and all of them in ``packed.tar.gz``.
-It runs from a checkout, installed or not: torch, numpy, pillow, safetensors and rich will do.
+A set is what follows `resolute table`; settings outside of sets hold for all of them. First speed,
+memory and resumption of ResNet-50 at the paper's recipe (benchmarks/gpu.py), alone on the chip;
+then the cells, several processes at once, the first set first. What is not finished when the time
+is up is interrupted and leaves a checkpoint: the same command goes on. The folder then holds
+``gpu.json``, ``results/``, ``results.md``, ``logs/`` and all of them in ``packed.tar.gz``.
+It runs from a checkout, installed or not: torch, torchvision, numpy, pillow, safetensors and rich
+will do.
 """
 
 import argparse
 import json
 import logging
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = "baseline,baseline-twins,ftwa_b,ftwa_b-twins,ftwa_r-not,ftwa_r,ftwa,ftwa-plus"
-# Scored from the weights of another row: it goes where that row goes.
-WITH = {"ftwa": "ftwa-const"}
+sys.path.insert(0, str(ROOT / "src"))
+
+from resolute.cli.table import counts  # noqa: E402  # not installed: found beside this script
+from resolute.core.errors import ConfigError  # noqa: E402
+from resolute.tables.cells import TABLES, trained_row  # noqa: E402
+
 GRACE_S = 20.0  # from the first signal to the end of a process: a step and a checkpoint
 MIB_PER_CELL = 6 * 1024
 SMOKE = [
@@ -41,18 +51,15 @@ _LOG = logging.getLogger("gpu_table")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One process: some rows of one data set, trial and seed."""
+    """One process: one training of a set, and what is scored from its weights.
 
-    data: str
-    root: str
-    trial: str
-    seed: str
-    rows: str
+    Attributes:
+        name: of its log.
+        words: what follows `resolute table`.
+    """
 
-    @property
-    def name(self) -> str:
-        """Name of its log."""
-        return f"{self.data}-t{self.trial}-s{self.seed}-{self.rows.partition(',')[0]}"
+    name: str
+    words: Sequence[str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,49 +109,51 @@ class Pool:
 BEGIN = time.perf_counter()
 
 
-def jobs_of(setting: str, rows: str, num_processes: int) -> list[Job]:
-    """Part one ``--set`` into processes: by trial and seed, and by row where these are few.
+def jobs_of(number: int, setting: str) -> list[Job]:
+    """Part one ``--set`` into processes: by seed, trial and row.
+
+    Rows that are scored from the weights of another one go where that row goes.
 
     Raises:
-        SystemExit: if it names an option that is none.
+        SystemExit: if it names no table, or trials and seeds that are none.
     """
-    where, *options = setting.split(",")
-    data, _, root = where.partition("=")
-    asked = {"trials": "0", "seeds": "0", **dict(o.split("=", 1) for o in options)}
-    unknown = asked.keys() - {"trials", "seeds"}
-    if unknown:
-        raise SystemExit(f"--set {setting}: unknown {', '.join(sorted(unknown))}")
-    places = [(t, s) for s in numbers(asked["seeds"]) for t in numbers(asked["trials"])]
-    names = [row for row in rows.split(",") if row]
-    groups = [",".join(n for n in (row, WITH.get(row)) if n) for row in names]
-    if len(places) >= num_processes:
-        groups = [",".join(groups)]
+    parser = argparse.ArgumentParser(prog=f"--set {setting}", add_help=False, allow_abbrev=False)
+    parser.add_argument("table", choices=sorted(TABLES))
+    parser.add_argument("--rows", default="")
+    parser.add_argument("--trials", default="0")
+    parser.add_argument("--seeds", default="0")
+    asked, rest = parser.parse_known_args(shlex.split(setting))
+    try:
+        trials, seeds = counts("--trials", asked.trials), counts("--seeds", asked.seeds)
+    except ConfigError as error:
+        raise SystemExit(f"--set {setting}: {error}") from None
+    together: dict[str, list[str]] = {}
+    for row in asked.rows.split(",") if asked.rows else TABLES[asked.table]:
+        together.setdefault(trained_row(row), []).append(row)
     return [
-        Job(data=data, root=root, trial=t, seed=s, rows=group)
-        for t, s in places
-        for group in groups
+        Job(
+            name=f"{number}-{rows[0]}-t{trial}-s{seed}",
+            words=[
+                *(asked.table, "--rows", ",".join(rows)),
+                *("--trials", str(trial), "--seeds", str(seed)),
+                *rest,
+            ],
+        )
+        for seed in seeds
+        for trial in trials
+        for rows in together.values()
     ]
 
 
-def numbers(text: str) -> list[str]:
-    """Read ``0-4`` or ``0;2`` as texts."""
-    found: list[str] = []
-    for part in text.split(";"):
-        first, is_range, last = part.partition("-")
-        found += [str(n) for n in range(int(first), int(last if is_range else first) + 1)]
-    return found
-
-
 def command_of(job: Job, options: argparse.Namespace) -> list[str]:
-    """Word the process of a job."""
-    words = [sys.executable, "-m", "resolute", "table", "table2", "--data", job.data]
-    words += ["--rows", job.rows, "--trials", job.trial, "--seeds", job.seed, "--quiet"]
-    words += ["--out", str(options.out / "results"), "--runs", str(options.out / "runs")]
-    words += ["--data.cache", str(options.out / "cache"), "--train.device", options.device]
+    """Word the process of a job; what its set says comes last and holds."""
+    out = options.out
+    words = [sys.executable, "-m", "resolute", "table", "--quiet"]
+    words += ["--out", str(out / "results"), "--runs", str(out / "runs")]
+    words += ["--data.cache", str(out / "cache"), "--train.device", options.device]
     words += ["--train.threads", str(options.threads)]
-    words += ["--data.root", job.root] if job.root else []
-    words += ["--model.weights", options.weights] if options.weights else []
-    return [*words, *(SMOKE if options.smoke else options.settings)]
+    words += SMOKE if options.smoke else []
+    return [*words, *options.settings, *job.words]
 
 
 def num_processes(options: argparse.Namespace) -> int:
@@ -178,6 +187,32 @@ def run_all(pool: Pool, jobs: Sequence[Job], options: argparse.Namespace) -> boo
         pool.stop()
 
 
+@contextmanager
+def shared_chip(environment: Mapping[str, str], *, wanted: bool) -> Iterator[dict[str, str]]:
+    """Let several processes compute at the same time: without MPS the chip takes them in turn.
+
+    Yields:
+        The environment that their processes need.
+
+    Raises:
+        SystemExit: if it is wanted and this machine has none.
+    """
+    if not wanted:
+        yield dict(environment)
+        return
+    control = shutil.which("nvidia-cuda-mps-control")
+    if control is None:
+        raise SystemExit("--mps: nvidia-cuda-mps-control is not on the path; leave --mps out")
+    with tempfile.TemporaryDirectory(prefix="mps") as folder:
+        where = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
+        inside = {**environment, **where}
+        subprocess.run([control, "-d"], env=inside, check=True)
+        try:
+            yield inside
+        finally:
+            subprocess.run([control], input=b"quit\n", env=inside, check=False)
+
+
 def pack(out: Path) -> Path:
     """Put everything but weights and pixels into one file."""
     path = out / "packed.tar.gz"
@@ -190,19 +225,21 @@ def pack(out: Path) -> Path:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure, fill, pack; 0 if every cell is finished."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    )
     add = parser.add_argument
-    add("--set", action="append", default=[], metavar="NAME=ROOT[,trials=0-9][,seeds=0-2]")
-    add("--weights", default="", help="start weights (default: random)")
-    add("--rows", default=ROWS, help=f"methods (default: {ROWS})")
+    add("--set", action="append", default=[], metavar="WORDS", help="what follows resolute table")
     add("--out", type=Path, default=Path("gpu"), help="folder (gpu)")
     add("--minutes", type=float, default=9.0, help="time limit for everything (9)")
     add("--processes", type=int, default=0, help="at once (default: by cores and memory)")
     add("--threads", type=int, default=1, help="CPU threads per process (1)")
     add("--device", default="cuda")
     add("--no-speed", action="store_true", help="leave benchmarks/gpu.py out")
+    add("--mps", action="store_true", help="let processes compute at the same time (CUDA MPS)")
     add("--smoke", action="store_true", help="smallest drawn data, to see that everything works")
-    options, options.settings = parser.parse_known_args(words)
+    options, settings = parser.parse_known_args(words)
+    options.settings = settings
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     options.out.mkdir(parents=True, exist_ok=True)
     logs = options.out / "logs"
@@ -211,8 +248,8 @@ def main(words: Sequence[str] | None = None) -> int:
     threads = str(options.threads)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
     pool = Pool(size=num_processes(options), logs=logs, environment=environment)
-    sets = options.set or (["mlr-synthetic="] if options.smoke else [])
-    jobs = [job for setting in sets for job in jobs_of(setting, options.rows, pool.size)]
+    sets = options.set or (["table2 --data mlr-synthetic"] if options.smoke else [])
+    jobs = [job for number, setting in enumerate(sets) for job in jobs_of(number, setting)]
     _LOG.info("%d jobs, %d at once", len(jobs), pool.size)
     if not options.no_speed:
         more = SMOKE_SPEED if options.smoke else []
@@ -220,7 +257,8 @@ def main(words: Sequence[str] | None = None) -> int:
         pool.start("gpu", [*speed, "--out", str(options.out / "gpu.json"), *more])
         pool.running["gpu"].wait()
         pool.collect()
-    is_finished = run_all(pool, jobs, options)
+    with shared_chip(environment, wanted=options.mps) as pool.environment:
+        is_finished = run_all(pool, jobs, options)
     words_of_page = [sys.executable, "-m", "resolute", "results"]
     words_of_page += ["--folder", str(options.out / "results")]
     words_of_page += ["--out", str(options.out / "results.md")]

@@ -21,35 +21,51 @@ def script():
     return module
 
 
-def test_rows_that_share_weights_share_a_process(script):
-    jobs = script.jobs_of("mlr-viper=/data/a=b,trials=0-1,seeds=0;2", "baseline,ftwa", 16)
-    assert len(jobs) == 2 * 2 * 2
-    assert {(j.trial, j.seed) for j in jobs} == {("0", "0"), ("0", "2"), ("1", "0"), ("1", "2")}
-    assert {j.rows for j in jobs} == {"baseline", "ftwa,ftwa-const"}
-    assert {j.root for j in jobs} == {"/data/a=b"}
-    assert len({j.name for j in jobs}) == len(jobs)
+def test_a_set_is_parted_by_seed_trial_and_training(script):
+    setting = "table2 --data mlr-viper --data.root '/data/a b' --trials 0-1 --seeds 0,2"
+    jobs = script.jobs_of(3, f"{setting} --rows ftwa-const,baseline,ftwa --loader.twin_range 1,8")
+    assert [job.name for job in jobs] == [
+        f"3-{row}-t{trial}-s{seed}"
+        for seed in (0, 2)
+        for trial in (0, 1)
+        for row in ("ftwa-const", "baseline")
+    ]
+    rest = ["--data", "mlr-viper", "--data.root", "/data/a b", "--loader.twin_range", "1,8"]
+    place = ["--trials", "1", "--seeds", "0"]
+    assert jobs[2].words == ["table2", "--rows", "ftwa-const,ftwa", *place, *rest]
 
 
-def test_many_trials_need_no_process_per_row(script):
-    jobs = script.jobs_of("mlr-viper=/data,trials=0-9", "baseline,ftwa", 8)
-    assert [j.trial for j in jobs] == [str(n) for n in range(10)]
-    assert {j.rows for j in jobs} == {"baseline,ftwa,ftwa-const"}
-    with pytest.raises(SystemExit, match="unknown trial"):
-        script.jobs_of("mlr-viper=/data,trial=0", "ftwa", 8)
-
-
-def test_every_row_of_the_table_is_asked_for(script):
+def test_a_set_without_rows_is_its_whole_table(script):
     from resolute.tables.cells import TABLES
 
-    asked = {*script.ROWS.split(","), *script.WITH.values()}
-    assert asked == set(TABLES["table2"])
+    for table, rows in TABLES.items():
+        found = [job.words[2].split(",") for job in script.jobs_of(0, f"{table} --data caviar")]
+        assert sorted(row for group in found for row in group) == sorted(rows)
+
+
+def test_a_set_that_cannot_be_is_refused(script, capsys):
+    with pytest.raises(SystemExit, match="--trials"):
+        script.jobs_of(0, "table2 --trials 9-0")
+    with pytest.raises(SystemExit):
+        script.jobs_of(0, "table3")
+    assert "table3" in capsys.readouterr().err
+
+
+def test_without_mps_on_the_path_nothing_starts(script, monkeypatch):
+    monkeypatch.setattr(script.shutil, "which", lambda name: None)
+    with (
+        pytest.raises(SystemExit, match="leave --mps out"),
+        script.shared_chip({}, wanted=True),
+    ):
+        pass
 
 
 @pytest.mark.slow
 def test_everything_at_the_smallest_size(tmp_path):
     out = tmp_path / "gpu"
     words = [sys.executable, str(SCRIPT), "--smoke", "--device", "cpu", "--processes", "2"]
-    words += ["--rows", "baseline-twins,ftwa", "--out", str(out), "--minutes", "8"]
+    words += ["--set", "table2 --data mlr-synthetic --rows baseline-twins,ftwa,ftwa-const"]
+    words += ["--out", str(out), "--minutes", "8"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     logs = "\n".join(path.read_text() for path in (out / "logs").glob("*.log"))
     assert done.returncode == 0, done.stdout + done.stderr + logs
@@ -73,7 +89,8 @@ def test_everything_at_the_smallest_size(tmp_path):
 def test_when_the_time_is_up_cells_are_interrupted_and_go_on(tmp_path):
     out = tmp_path / "gpu"
     words = [sys.executable, str(SCRIPT), "--smoke", "--device", "cpu", "--processes", "1"]
-    words += ["--rows", "baseline", "--out", str(out), "--no-speed"]
+    words += ["--set", "table2 --data mlr-synthetic --rows baseline"]
+    words += ["--out", str(out), "--no-speed"]
     early = subprocess.run(
         [*words, "--minutes", "0.34"], capture_output=True, text=True, check=False
     )
