@@ -163,9 +163,11 @@ def test_the_numbers_it_was_trained_in_stand_beside_the_minutes(anchor):
         "embedding as it is, untrained": ("–",),
         "`baseline`": ("bf16",),
     }
-    assert not any("different processors" in note for note in scores.notes)
+    assert not any("different machines" in note for note in scores.notes)
+    new.append(cell(anchor, "sing", training={"precision": "bf16", "device": "NVIDIA H200"}))
     scores = grids([old, *new])[0]
-    assert columns(scores, "trained in")["`ftwa`"] == ("bf16, float32",)
+    assert columns(scores, "trained in")["`sing`"] == ("bf16, NVIDIA H200",)
+    assert columns(scores, "trained in")["`ftwa`"] == ("bf16; float32",)
     assert any("compare their scores, not their minutes" in note for note in scores.notes)
 
 

@@ -132,6 +132,15 @@ def resolve_device(name: str, world: World) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """Name a device in results: a GPU by its own name, for example ``NVIDIA H200``.
+
+    Args:
+        device: one that exists.
+    """
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 class StepModule(nn.Module):
     """A method's losses as a forward pass, because DDP acts on ``forward`` alone.
 

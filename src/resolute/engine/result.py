@@ -29,9 +29,9 @@ class Result:
         num_parameters: trainable parameters of the model file.
         config: the effective settings.
         training: steps, duration in seconds, images per second, last losses, ``precision`` (the
-            numbers it multiplied in), ``parameters``: the trainable ones with those of parts
-            that serve training alone, and ``resumed`` where the run went on later: duration and
-            speed are then those of its last part.
+            numbers it multiplied in), ``device`` (the GPU's name, or ``cpu``), ``parameters``: the
+            trainable ones with those of parts that serve training alone, and ``resumed`` where the
+            run went on later: duration and speed are then those of its last part.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
         measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where
@@ -68,6 +68,12 @@ class Result:
             return ""
         asked = "bf16" if self.config["train"]["amp"] else "float32"
         return str(self.training.get("precision") or asked)
+
+    @property
+    def trained_in(self) -> str:
+        """The numbers training multiplied in and, where it was no CPU, the device."""
+        device = str(self.training.get("device", "cpu"))
+        return self.precision if device == "cpu" else f"{self.precision}, {device}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return what JSON stores."""

@@ -177,6 +177,7 @@ def _told(result: TrainResult) -> dict[str, Any]:
         "duration_s": round(result.duration_s, 1),
         "images_per_s": round(result.images_per_s, 2),
         "precision": result.precision,
+        "device": result.device,
         "losses": dict(result.losses),
     }
 

@@ -23,7 +23,7 @@ from resolute.core.rng import Stream, Streams
 from resolute.engine.averaging import Average
 from resolute.engine.checkpoint import CHECKPOINT_NAME, RunState
 from resolute.engine.config import TrainConfig
-from resolute.engine.distributed import World, agree, resolve_device, wait_for_all
+from resolute.engine.distributed import World, agree, device_name, resolve_device, wait_for_all
 from resolute.engine.ledger import Ledger, Update
 from resolute.engine.phases import PhaseRun, set_modes, start_phases
 from resolute.engine.pictures import SamplePictures
@@ -63,6 +63,7 @@ class TrainResult:
         duration_s: time spent here.
         images_per_s: training images per second here, all processes together.
         precision: in which numbers it multiplied.
+        device: ``cpu``, or the GPU's own name.
         checkpoint: the last checkpoint.
     """
 
@@ -73,6 +74,7 @@ class TrainResult:
     duration_s: float
     images_per_s: float
     precision: Precision
+    device: str
     checkpoint: Path
 
 
@@ -254,6 +256,7 @@ class _Loop:
             duration_s=self.ledger.duration_s,
             images_per_s=self.ledger.images_per_s,
             precision=precision_of(self.device, is_mixed=self.config.amp),
+            device=device_name(self.device),
             checkpoint=self.saver.path,
         )
 

@@ -55,8 +55,8 @@ class Gain:
         difference: of Rank-1, with both intervals.
         gap: of Rank-1 between HR and LR queries of the control, all that modules for resolution
             can win; None where HR queries were not scored.
-        precision: numbers that the control was trained in, where they are not the row's; else
-            empty.
+        trained_in: numbers and device that the control was trained in, where they are not the
+            row's; else empty.
     """
 
     row: str
@@ -64,7 +64,7 @@ class Gain:
     part: str
     difference: Difference
     gap: Difference | None
-    precision: str
+    trained_in: str
 
     @property
     def share_of_gap(self) -> float | None:
@@ -152,7 +152,7 @@ def _gain(
     controls, ours = zip(*pairs, strict=True)
     has_hr = all("hr" in cell.scores for cell in controls)
     others = sorted(
-        {before.precision for before, now in pairs if before.precision != now.precision}
+        {before.trained_in for before, now in pairs if before.trained_in != now.trained_in}
     )
     return Gain(
         row=row,
@@ -160,7 +160,7 @@ def _gain(
         part=part,
         difference=difference(controls, score, ours, score),
         gap=difference(controls, score, controls, "hr") if has_hr else None,
-        precision=", ".join(others),
+        trained_in="; ".join(others),
     )
 
 

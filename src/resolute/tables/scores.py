@@ -46,7 +46,7 @@ def scores_grid(title: str, rows: Rows, notes: tuple[str, ...]) -> Grid:
         cells += _rate_cells(results, rates, [*unseen, "hr"])
         cells += [f"{results[0].num_parameters:,}"]
         cells += [f"{_num_trained(results[0]):,}"] * has_more
-        cells += [_minutes(results), ", ".join(_precisions(results)) or NOTHING]
+        cells += [_minutes(results), "; ".join(_trained_in(results)) or NOTHING]
         found.append(tuple(cells))
     return Grid(
         title=title,
@@ -123,16 +123,16 @@ def _seconds(result: Result) -> float | None:
     return float(images / training["images_per_s"])
 
 
-def _precisions(results: Sequence[Result]) -> tuple[str, ...]:
-    """List the numbers that training multiplied in."""
-    return tuple(dict.fromkeys(r.precision for r in results if r.is_trained))
+def _trained_in(results: Sequence[Result]) -> tuple[str, ...]:
+    """List the numbers that training multiplied in, and the devices."""
+    return tuple(dict.fromkeys(r.trained_in for r in results if r.is_trained))
 
 
 def _on_minutes(members: Sequence[Result]) -> Iterator[str]:
-    if len(_precisions(members)) > 1:
+    if len(_trained_in(members)) > 1:
         yield (
-            "Rows trained in bf16 and in float32 come from different processors: compare their "
-            "scores, not their minutes."
+            "Rows trained in other numbers or on another device come from different machines: "
+            "compare their scores, not their minutes."
         )
     timed = [r for r in members if _seconds(r) is not None]
     rows: dict[int, dict[str, None]] = {}

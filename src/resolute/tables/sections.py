@@ -161,8 +161,9 @@ def _gains(rows: Rows, score: str) -> Grid:
             "seeds. The gap is what the control gains when its queries are not degraded, with its "
             "interval over identities: what modules for resolution could win. A row that gains as "
             "much for undegraded queries has closed nothing of it. No share is given of a gap that "
-            "cannot be told from none. bf16 or "
-            "float32 stands behind a control that was trained in other numbers than the row.",
+            "cannot be told from none. Behind "
+            "a control stands what it was trained in, where the row was trained in other numbers "
+            "or elsewhere.",
         )
         * is_first,
     )
@@ -176,7 +177,7 @@ def _gain_cells(gain: Gain, label: str, start: str) -> tuple[str, ...]:
         gap = f"{signed(gain.gap.mean)} ({signed(gain.gap.low)} to {signed(gain.gap.high)})"
     return (
         label,
-        ", ".join([f"`{gain.control}`", *([gain.precision] if gain.precision else [])]),
+        ", ".join([f"`{gain.control}`", *([gain.trained_in] if gain.trained_in else [])]),
         start,
         gain.part,
         *differing(found),

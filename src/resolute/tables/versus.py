@@ -120,7 +120,7 @@ def _differences(theirs: Result, ours: Result) -> list[str]:
     facts = [
         ("method", theirs.method, ours.method),
         ("start weights", theirs.start["name"], ours.start["name"]),
-        ("trained in", theirs.precision, ours.precision),
+        ("trained in", theirs.trained_in, ours.trained_in),
     ]
     told = [_change(*fact) for fact in facts if fact[1] != fact[2]]
     try:
