@@ -27,7 +27,7 @@ VERBS: dict[str, str] = {
     "gain": "results against results, person by person, with intervals",
     "report": "write one page about runs, to open without a network",
     "results": "make the page of kept results",
-    "convert": "turn a weight file (Torchreid, FastReID, ours) into a run folder",
+    "convert": "turn a weight file into an untrained run, an OpenVINO graph into a weight file",
     "blend": "keep a share of a run's start weights, without training",
     "calibrate": "fit what distances and images are worth, on people a run never saw",
     "compare": "compare two people by their images: distance, probability, warnings",

@@ -49,7 +49,7 @@ class Backbone(Protocol):
         """Embed images through all three parts."""
 
 
-# Torchreid's widths; the variant is Open Model Zoo's person-reidentification-retail-0267.
+# Torchreid's widths; the variants are Open Model Zoo's person-reidentification-retail-0267, -0277.
 BACKBONES: dict[BackboneName, Callable[..., ResNet | OSNet]] = {
     "resnet18": lambda **stem: ResNet(18, **stem),
     "resnet34": lambda **stem: ResNet(34, **stem),
@@ -61,6 +61,9 @@ BACKBONES: dict[BackboneName, Callable[..., ResNet | OSNet]] = {
     "osnet_x1_0": lambda: OSNet((64, 256, 384, 512)),
     "osnet_gn_x0_5": lambda: OSNet(
         (32, 128, 192, 256), embedding_dim=256, learned_pooling=(256, 128)
+    ),
+    "osnet_gn_x1_0": lambda: OSNet(
+        (64, 256, 384, 512), embedding_dim=256, learned_pooling=(256, 128)
     ),
 }
 

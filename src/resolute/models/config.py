@@ -16,6 +16,7 @@ BackboneName = Literal[
     "osnet_x0_75",
     "osnet_x1_0",
     "osnet_gn_x0_5",
+    "osnet_gn_x1_0",
 ]
 
 
@@ -34,7 +35,7 @@ class ModelConfig:
             out [strong baseline].
         stem_pool_padding: padding of a ResNet's first max-pool; 0 for weights trained by
             FastReID, whose pool has none.
-        pooling: backbone = its own, the average but for osnet_gn_x0_5 [FTWA 2.3]; gem = generalised
+        pooling: backbone = its own, the average but for osnet_gn_* [FTWA 2.3]; gem = generalised
             mean with one learned exponent, started at 3 [ours].
         height: input height in pixels [assumed: strong baseline].
         width: input width in pixels [assumed: strong baseline].

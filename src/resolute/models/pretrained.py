@@ -1,11 +1,13 @@
 """A backbone with its start weights: from a file, from ImageNet, or random."""
 
 import http.client
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torchvision
+from torch import Tensor
 
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.models.backbone import BACKBONES, build_backbone, check_input_size
@@ -122,14 +124,10 @@ def recognise(path: str | Path) -> ModelConfig:
     """
     content = read_state(path)
     state = rename(content, where=str(path))
-    reports: dict[BackboneName, MatchReport] = {}
-    with torch.device("meta"):  # names and shapes only, no memory
-        for name, build in BACKBONES.items():
-            reports[name] = match(build(), state, where=str(path))
-    best = max(reports, key=lambda name: _completeness(reports[name]))
-    if reports[best].missing or reports[best].mismatched:
+    best, report = nearest_backbone(state, where=str(path))
+    if report.missing or report.mismatched:
         raise CheckpointError(
-            f"{reports[best].summary()}: that is {best}, the nearest of {', '.join(BACKBONES)}: "
+            f"{report.summary()}: that is {best}, the nearest of {', '.join(BACKBONES)}: "
             "name the backbone with model.backbone"
         )
     found = ModelConfig(
@@ -142,6 +140,26 @@ def recognise(path: str | Path) -> ModelConfig:
         setting, value = STEMS[toolbox]
         found = replace(found, **{setting: value})
     return found
+
+
+def nearest_backbone(
+    state: Mapping[str, Tensor], *, where: str
+) -> tuple[BackboneName, MatchReport]:
+    """Find the backbone that tensors fill completely or, if there is none, the most of.
+
+    Args:
+        state: tensors by the backbones' names, see :func:`~resolute.models.weights.rename`.
+        where: path for the report.
+
+    Returns:
+        Of several the largest, and what matched.
+    """
+    reports: dict[BackboneName, MatchReport] = {}
+    with torch.device("meta"):  # names and shapes only, no memory
+        for name, build in BACKBONES.items():
+            reports[name] = match(build(), state, where=where)
+    best = max(reports, key=lambda name: _completeness(reports[name]))
+    return best, reports[best]
 
 
 def _fitting(path: Path, tried: BackboneName) -> str:

@@ -127,6 +127,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         return _read_safetensors(path)
     if head.startswith((b"PK", b"\x80")):
         return _tensors(_read_pickle(path), path)
+    if head.startswith((b"<?xml", b"<net")):
+        raise CheckpointError(
+            f"{path}: an OpenVINO graph, whose batch norms are folded and cannot train: make "
+            f"start weights of it with resolute convert {path.name}"
+        )
     raise CheckpointError(
         f"{path}: expected a safetensors file or one saved by torch, got other content "
         f"(first bytes {head[:4]!r}): download it again or unpack it"
