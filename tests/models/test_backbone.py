@@ -22,6 +22,7 @@ PARAMETERS = {
     "osnet_x0_75": 1_285_754,
     "osnet_x1_0": 2_169_508,
     "osnet_gn_x0_5": 595_968,
+    "osnet_gn_x1_0": 2_100_281,
 }
 SMALL = ["resnet18", "osnet_x0_25", "osnet_gn_x0_5"]
 

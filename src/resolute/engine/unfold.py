@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resolute.core.errors import CheckpointError, ConfigError
+from resolute.core.errors import CheckpointError, ConfigError, DatasetError
 from resolute.core.images import Images
 from resolute.core.tensorfile import write_tensors
 from resolute.core.types import InputSpec, Record
@@ -42,7 +42,7 @@ def unfold(graph: Path, out: Path, *, data: DataConfig) -> str:
         ConfigError: if ``out`` exists or is named otherwise, or the data settings do not fit.
         CheckpointError: if the graph is damaged or another network's, no backbone has its
             widths, or the file cannot be written.
-        DatasetError: if the images cannot be read.
+        DatasetError: if there are no training images, or one cannot be read.
     """
     if out.suffix != _WEIGHTS:
         raise ConfigError(
@@ -62,6 +62,8 @@ def unfold(graph: Path, out: Path, *, data: DataConfig) -> str:
     backbone.load_state_dict(state, strict=False)
     split = open_split(data)
     records = _spread(split.train)
+    if not records:
+        raise DatasetError(f"{split.name}: no training images to measure batch norms on")
     measure_batch_norm(backbone, _inputs(records))
     out.parent.mkdir(parents=True, exist_ok=True)
     source = {"name": graph.name, "sha256": sha256_of(graph.with_suffix(".bin"))}

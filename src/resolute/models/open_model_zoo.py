@@ -37,7 +37,7 @@ _GATES = (
     (("Multiply", "gn.weight"), ("Add", "gn.bias")),
 )
 # Missing or unreadable numbers and names in the parsed graph.
-_MALFORMED = (KeyError, ValueError, OverflowError)
+_MALFORMED = (LookupError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ def read_graph(path: str | Path) -> dict[str, Tensor]:
     """Read the network's tensors under Torchreid's names.
 
     The operations with weights come in one order in every graph of this network; each is checked
-    by kind, and by name where the graph kept Torchreid's. Pixels are RGB: the graph turns its BGR
+    by kind, and by name where the graph kept Torchreid's; what stands between them is not looked
+    at. Pixels are RGB: the graph turns its BGR
     input round first. What scales them there is left out, because ``in_first`` normalises every
     image per channel. Batch norms have mean 0, scale 1, and the shift that was folded.
 
@@ -125,10 +126,7 @@ def _linked(elements: ElementTree.Element, edges: list[ElementTree.Element]) -> 
 
 
 def _state(layers: list[_Layer], blob: bytes, path: Path) -> dict[str, Tensor]:
-    foreign = (
-        f"only {NETWORK} and its narrower sisters are read; score another graph as it is with "
-        "benchmarks/anchors.py"
-    )
+    foreign = f"only {NETWORK} is read; score another graph as it is with benchmarks/anchors.py"
     turns = [layer for layer in layers if layer.kind == "Gather" and _is_bgr_turned(layer, blob)]
     kinds = [layer.kind for layer in layers]
     if not turns or "MVN" not in kinds:
@@ -142,7 +140,7 @@ def _state(layers: list[_Layer], blob: bytes, path: Path) -> dict[str, Tensor]:
     names = {name for _, name in slots}
     if len(uses) != len(slots):
         raise CheckpointError(
-            f"{path}: expected {len(slots)} operations with weights, got {len(uses)}: {foreign}"
+            f"{path}: expected {len(slots)} operations, got {len(uses)} with weights: {foreign}"
         )
     state: dict[str, Tensor] = {}
     for (layer, constant), (kind, name) in zip(uses, slots, strict=True):
@@ -154,6 +152,8 @@ def _state(layers: list[_Layer], blob: bytes, path: Path) -> dict[str, Tensor]:
                 f"{stored}: {foreign}"
             )
         tensor = _as_torch(kind, _values(constant, blob))
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: values are not finite in {name}")
         if name in state and not torch.equal(state[name], tensor):
             raise CheckpointError(f"{path}: the streams of a block differ in {name}: {foreign}")
         state[name] = tensor
