@@ -53,11 +53,11 @@ class _Layer:
 def read_graph(path: str | Path) -> dict[str, Tensor]:
     """Read the network's tensors under Torchreid's names.
 
-    The operations with weights come in one order in every graph of this network; each is checked
+    The operations with weights come in one order in every graph of this network. Each is checked
     by kind, and by name where the graph kept Torchreid's; what stands between them is not looked
-    at. Pixels are RGB: the graph turns its BGR
-    input round first. What scales them there is left out, because ``in_first`` normalises every
-    image per channel. Batch norms have mean 0, scale 1, and the shift that was folded.
+    at. Pixels are RGB: the graph turns its BGR input round first. What scales them there is left
+    out, because ``in_first`` normalises every image per channel. Batch norms have mean 0, scale 1,
+    and the shift that was folded.
 
     Args:
         path: ``.xml`` file, its ``.bin`` beside it.
