@@ -85,7 +85,7 @@ def test_commands_use_verbs_and_options_that_exist(page):
         assert verb in cli.VERBS, verb
         assert options_in(words) <= options_of(verb), verb
     # Options that the text speaks of are of some verb, but for those of other programs.
-    own = re.sub(r"python benchmarks/[^`\n]*|torchrun .* -m ", "", text)
+    own = re.sub(r"python (?:benchmarks|scripts)/[^`\n]*|torchrun .* -m ", "", text)
     assert options_in(own) <= set().union(*map(options_of, cli.VERBS))
 
 
