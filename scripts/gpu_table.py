@@ -157,12 +157,18 @@ def command_of(job: Job, options: argparse.Namespace) -> list[str]:
 
 
 def num_processes(options: argparse.Namespace) -> int:
-    """Take as many processes as cores and the memory of the chip carry."""
+    """Take as many processes as cores and the memory of the chip carry.
+
+    Raises:
+        SystemExit: if there is no GPU.
+    """
     if options.processes:
         return int(options.processes)
     by_cores = max(1, (os.cpu_count() or 1) // max(1, options.threads))
     if options.device != "cuda":
         return by_cores
+    if shutil.which("nvidia-smi") is None:
+        raise SystemExit("no GPU (nvidia-smi is not on the path): try it with --device cpu")
     words = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
     free = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()[0]
     return max(1, min(by_cores, int(free) // MIB_PER_CELL))

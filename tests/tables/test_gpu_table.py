@@ -51,6 +51,12 @@ def test_a_set_that_cannot_be_is_refused(script, capsys):
     assert "table3" in capsys.readouterr().err
 
 
+def test_without_a_gpu_the_way_out_is_named(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script.shutil, "which", lambda name: None)
+    with pytest.raises(SystemExit, match="--device cpu"):
+        script.main(["--out", str(tmp_path)])
+
+
 def test_without_mps_on_the_path_nothing_starts(script, monkeypatch):
     monkeypatch.setattr(script.shutil, "which", lambda name: None)
     with (
