@@ -23,6 +23,7 @@ CONTROLS: tuple[tuple[str, str, str], ...] = (
     ("ftwa", "ftwa-const", "quality per image"),
     ("ftwa", "baseline-twins", "all modules"),
     ("ftwa-plus", "ftwa_r", "T taught, HR space alone"),
+    ("ftwa-plus", "ftwa_b-twins", "second space, taught T"),
     ("ftwa-plus", "baseline-twins", "all modules of FTWA+"),
     ("sr-bicubic", "baseline-twins", "HR images alone, bicubic"),
     ("sr-net", "baseline-twins", "super-resolution first"),

@@ -129,12 +129,12 @@ def _trained_in(results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _on_minutes(members: Sequence[Result]) -> Iterator[str]:
-    if len(_trained_in(members)) > 1:
-        yield (
-            "Rows trained in other numbers or on another device come from different machines: "
-            "compare their scores, not their minutes."
-        )
     timed = [r for r in members if _seconds(r) is not None]
+    if timed:
+        yield (
+            "Minutes are those of whatever machine trained a cell, beside other work: compare "
+            "scores, not minutes."
+        )
     rows: dict[int, dict[str, None]] = {}
     for result in timed:
         rows.setdefault(result.config["train"]["threads"], {})[f"`{result.method}`"] = None
