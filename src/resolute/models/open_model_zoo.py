@@ -19,7 +19,6 @@ from torch import Tensor
 from resolute.core.errors import CheckpointError
 
 NETWORK = "person-reidentification-retail-0277"
-SUFFIX = ".xml"
 
 _LARGEST_GRAPH = 2**25  # bytes of XML; 0277 has 0.6 MB [ours]
 _TYPES = {"f16": "<f2", "f32": "<f4", "i32": "<i4", "i64": "<i8"}
