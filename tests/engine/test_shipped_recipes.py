@@ -91,8 +91,8 @@ def test_overfits_eight_identities(name, tmp_path):
         loader__erasing=0.0,
         loader__pad=0,
         loader__flip=0.0,
-        train__epochs=60,
-        train__checkpoint_every=60,
+        train__epochs=90,
+        train__checkpoint_every=90,
     )
     train(config, tmp_path / "run")
     split = open_split(config.data)

@@ -1,6 +1,7 @@
 """The scores of one run with everything needed to get them again."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from resolute.evaluation.report import Report
 from resolute.evaluation.verification import Verification
 
 RESULT_NAME = "result.json"
+
+# A list of numbers, or of such lists, over several lines: per identity there are hundreds.
+_NUMBERS = re.compile(r'\[\n(?:[^\[\]{}"]|\[[^\[\]{}"]*\])*\]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,9 @@ class Result:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(self.to_mapping(), indent=1) + "\n")
+        text = json.dumps(self.to_mapping(), indent=1)
+        text = _NUMBERS.sub(lambda found: json.dumps(json.loads(found[0])), text)
+        part.write_text(text + "\n")
         part.replace(path)
 
     @classmethod
