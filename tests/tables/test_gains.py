@@ -30,6 +30,7 @@ def cell(kept, method, trial, hits, *, seed=0, hr=None, **changes):
     report = replace(
         kept.scores["protocol"],
         per_identity=tuple(enumerate(hits)),
+        per_identity_ap=(),
         cmc=(rank1, *kept.scores["protocol"].cmc[1:]),
     )
     found = [1.0] * len(hits) if hr is None else hr
@@ -118,7 +119,43 @@ def test_gains_at_unseen_rates_are_a_table_of_their_own(kept):
         "What each part gives, Rank-1 in points",
         "What each part gives at r = 8, Rank-1 in points",
         "What each part gives at r = 16, Rank-1 in points",
+        "What each part gives to undegraded queries, Rank-1 in points",
     ]
+
+
+def test_gains_of_map_are_of_the_cells_that_keep_it(kept):
+    def ranked(method, trial, precisions):
+        usual = cell(kept, method, trial, [1.0, 0.0])
+        ap = tuple(enumerate(precisions))
+        scores = {name: replace(r, per_identity_ap=ap) for name, r in usual.scores.items()}
+        return replace(usual, scores=scores)
+
+    results = [
+        ranked("baseline", 0, [1.0, 0.2]),
+        ranked("baseline-twins", 0, [1.0, 0.5]),
+        ranked("baseline", 1, [1.0, 0.2]),
+        cell(kept, "baseline-twins", 1, [1.0, 0.0]),  # of before it was kept
+    ]
+    (gain,) = gains(results, metric="map")
+    assert gain.difference.num_cells == 1
+    assert gain.difference.mean == pytest.approx(0.15)
+    titles = [grid.title for grid in grids(results)]
+    assert titles[-3:] == [
+        "What each part gives, Rank-1 in points",
+        "What each part gives, mAP in points",
+        "What each part gives to undegraded queries, Rank-1 in points",
+    ]
+
+
+def test_undegraded_queries_have_no_gap_to_close(kept):
+    results = [
+        cell(kept, "baseline", 0, [1.0, 1.0], hr=[1.0, 0.0]),
+        cell(kept, "baseline-twins", 0, [1.0, 1.0], hr=[1.0, 1.0]),
+    ]
+    *_, grid = grids(results)
+    row = dict(zip(grid.head, grid.rows[0], strict=True))
+    assert row["gain"] == "+50.0"
+    assert "gap of the control" not in row
 
 
 def test_a_control_in_other_numbers_is_marked(kept):

@@ -114,13 +114,23 @@ class Report:
         Raises:
             ProtocolError: if the report does not keep it.
         """
-        found = self.per_identity if metric == "rank1" else self.per_identity_ap
-        if not found:
+        if not self.keeps(metric):
             raise ProtocolError(
                 "mAP by person is not in this report, which is of before it was kept: score anew "
                 "with `resolute evaluate RUN` or `resolute table ... --rescore`"
             )
-        return dict(found)
+        return dict(self._of_identities(metric))
+
+    def keeps(self, metric: Metric) -> bool:
+        """Whether :meth:`by_identity` knows a metric.
+
+        Args:
+            metric: as there.
+        """
+        return bool(self._of_identities(metric))
+
+    def _of_identities(self, metric: Metric) -> tuple[tuple[int, float], ...]:
+        return self.per_identity if metric == "rank1" else self.per_identity_ap
 
     def to_mapping(self) -> dict[str, Any]:
         """Turn the report into what JSON can hold."""

@@ -53,8 +53,8 @@ class Gain:
         row: method.
         control: method that differs in one thing, or has nothing of the method.
         part: that thing.
-        difference: of Rank-1, with both intervals.
-        gap: of Rank-1 between HR and LR queries of the control, all that modules for resolution
+        difference: of the metric asked for, with both intervals.
+        gap: of the same between HR and LR queries of the control, all that modules for resolution
             can win; None where HR queries were not scored.
         trained_in: numbers and device that the control was trained in, where they are not the
             row's; else empty.
@@ -75,12 +75,15 @@ class Gain:
         return self.difference.mean / self.gap.mean
 
 
-def gains(results: Sequence[Result], *, score: str = "protocol") -> list[Gain]:
+def gains(
+    results: Sequence[Result], *, score: str = "protocol", metric: Metric = "rank1"
+) -> list[Gain]:
     """Compare rows with their controls over the cells that both have.
 
     Args:
         results: trained cells of one benchmark, start and set of changes.
         score: which of their scores; cells without it are left out.
+        metric: what is compared of it; cells that do not keep it by person are left out.
 
     Returns:
         One gain per pair of rows that have a trial and seed in common.
@@ -90,7 +93,7 @@ def gains(results: Sequence[Result], *, score: str = "protocol") -> list[Gain]:
     """
     by_row: dict[str, dict[tuple[int, int], Result]] = {}
     for result in results:
-        if score in result.scores:
+        if score in result.scores and result.scores[score].keeps(metric):
             by_row.setdefault(result.method, {})[place(result)] = result
     found = []
     for row, control, part in CONTROLS:
@@ -98,7 +101,7 @@ def gains(results: Sequence[Result], *, score: str = "protocol") -> list[Gain]:
         places = sorted(ours.keys() & theirs.keys())
         if places:
             pairs = [(theirs[p], ours[p]) for p in places]
-            found.append(_gain(row, control, part, pairs, score))
+            found.append(_gain(row, control, part, pairs, score, metric))
     return found
 
 
@@ -148,7 +151,12 @@ def difference(
 
 
 def _gain(
-    row: str, control: str, part: str, pairs: Sequence[tuple[Result, Result]], score: str
+    row: str,
+    control: str,
+    part: str,
+    pairs: Sequence[tuple[Result, Result]],
+    score: str,
+    metric: Metric,
 ) -> Gain:
     controls, ours = zip(*pairs, strict=True)
     has_hr = all("hr" in cell.scores for cell in controls)
@@ -159,8 +167,8 @@ def _gain(
         row=row,
         control=control,
         part=part,
-        difference=difference(controls, score, ours, score),
-        gap=difference(controls, score, controls, "hr") if has_hr else None,
+        difference=difference(controls, score, ours, score, metric=metric),
+        gap=difference(controls, score, controls, "hr", metric=metric) if has_hr else None,
         trained_in="; ".join(others),
     )
 

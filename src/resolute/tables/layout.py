@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resolute.evaluation.paired import Difference
+from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Spread
 
 NOTHING = "–"
+METRICS: dict[Metric, str] = {"rank1": "Rank-1", "map": "mAP"}
 DIFFERING = ("cells", "gain", "95 % over identities", "95 % corrected t", "same sign")
 
 

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from resolute.engine.result import Result
 from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
+from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Spread, Summary
 from resolute.tables.gains import Gain, gains
 from resolute.tables.layout import (
     DIFFERING,
+    METRICS,
     NOTHING,
     Grid,
     claim,
@@ -41,8 +43,15 @@ def grids(results: Sequence[Result]) -> list[Grid]:
         if grid.rows:
             found.append(grid)
     names = {name for result in results for name in result.scores if name.startswith("r=")}
-    for score in ("protocol", *sorted(names, key=lambda name: float(name.removeprefix("r=")))):
-        grid = _gains(rows, score)
+    unseen = sorted(names, key=lambda name: float(name.removeprefix("r=")))
+    asked: list[tuple[str, Metric]] = [
+        ("protocol", "rank1"),
+        ("protocol", "map"),
+        *((score, "rank1") for score in unseen),
+        ("hr", "rank1"),
+    ]
+    for score, metric in asked:
+        grid = _gains(rows, score, metric)
         if grid.rows:
             found.append(grid)
     return found
@@ -126,10 +135,14 @@ def _recovery(rows: Rows) -> Grid:
     )
 
 
-def _gains(rows: Rows, score: str) -> Grid:
+def _gains(rows: Rows, score: str, metric: Metric) -> Grid:
     """Lay out gains by one score; how to read them stands below the first."""
-    is_first = score == "protocol"
-    where = "" if is_first else f" at {score.replace('=', ' = ')}"
+    is_first = (score, metric) == ("protocol", "rank1")
+    is_hr = score == "hr"  # its control has no gap: it is what others are held against
+    if is_hr:
+        where = " to undegraded queries"
+    else:
+        where = "" if score == "protocol" else f" at {score.replace('=', ' = ')}"
     groups: dict[tuple[str, str], list[Result]] = {}
     labels: dict[tuple[str, str, str], str] = {}
     for key, results in rows.items():
@@ -137,22 +150,22 @@ def _gains(rows: Rows, score: str) -> Grid:
             groups.setdefault((key.start, key.changes), []).extend(results)
             labels[results[0].method, key.start, key.changes] = key.label
     found = [
-        _gain_cells(gain, labels[gain.row, start, changes], start)
+        (
+            labels[gain.row, start, changes],
+            ", ".join([f"`{gain.control}`", *([gain.trained_in] if gain.trained_in else [])]),
+            start,
+            gain.part,
+            *differing(gain.difference),
+            *(() if is_hr else _gap_cells(gain)),
+            claim(gain.difference),
+        )
         for (start, changes), results in groups.items()
-        for gain in gains(results, score=score)
+        for gain in gains(results, score=score, metric=metric)
     ]
+    gap = () if is_hr else ("gap of the control", "share of it")
     return Grid(
-        title=f"What each part gives{where}, Rank-1 in points",
-        head=(
-            "row",
-            "against",
-            "start",
-            "part",
-            *DIFFERING,
-            "gap of the control",
-            "share of it",
-            "claim",
-        ),
+        title=f"What each part gives{where}, {METRICS[metric]} in points",
+        head=("row", "against", "start", "part", *DIFFERING, *gap, "claim"),
         rows=tuple(found),
         notes=(
             "Primary interval: bootstrap over identities, each with its differences in all trials "
@@ -169,19 +182,9 @@ def _gains(rows: Rows, score: str) -> Grid:
     )
 
 
-def _gain_cells(gain: Gain, label: str, start: str) -> tuple[str, ...]:
-    found = gain.difference
-    share = NOTHING if gain.share_of_gap is None else f"{100 * gain.share_of_gap:.0f} %"
-    gap = NOTHING
-    if gain.gap is not None:
-        gap = f"{signed(gain.gap.mean)} ({signed(gain.gap.low)} to {signed(gain.gap.high)})"
-    return (
-        label,
-        ", ".join([f"`{gain.control}`", *([gain.trained_in] if gain.trained_in else [])]),
-        start,
-        gain.part,
-        *differing(found),
-        gap,
-        share,
-        claim(found),
-    )
+def _gap_cells(gain: Gain) -> tuple[str, str]:
+    """Word what could be won and the share of it that is."""
+    if gain.gap is None:
+        return NOTHING, NOTHING
+    gap = f"{signed(gain.gap.mean)} ({signed(gain.gap.low)} to {signed(gain.gap.high)})"
+    return gap, NOTHING if gain.share_of_gap is None else f"{100 * gain.share_of_gap:.0f} %"

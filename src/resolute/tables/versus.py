@@ -9,13 +9,12 @@ from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Summary
 from resolute.tables.gains import difference, place
-from resolute.tables.layout import DIFFERING, Grid, claim, differing, percent
+from resolute.tables.layout import DIFFERING, METRICS, Grid, claim, differing, percent
 from resolute.tables.rows import benchmark_of
 from resolute.tables.settings import OF_CELL
 
 Pair = tuple[Result, Result]  # what is compared with, what is compared
 
-METRICS: dict[Metric, str] = {"rank1": "Rank-1", "map": "mAP"}
 _MOST_SETTINGS = 6
 # Which scores there are, not what they say; the protocol is compared itself.
 _ROWS = tuple(
