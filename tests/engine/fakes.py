@@ -219,7 +219,9 @@ def run(run_dir, *, method=None, loader=None, streams=None, metadata=METADATA, r
     result = train(
         method,
         TinyLoader() if loader is None else loader,
-        config=TrainConfig(**{"epochs": 4, "device": "cpu", "threads": 1, **rest}),
+        config=TrainConfig(
+            **{"epochs": 4, "device": "cpu", "threads": 1, "checkpoint_pause": 0.0, **rest}
+        ),
         streams=streams or Streams(3),
         run_dir=run_dir,
         metadata=metadata,

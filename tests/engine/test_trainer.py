@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -305,6 +306,20 @@ def test_checkpoints_come_when_they_are_due(tmp_path):
 
     run(tmp_path, loader=TinyLoader(hook=note), checkpoint_every=2, epochs=3)
     assert {(epoch, saved) for epoch, _, saved in found} == {(0, 0), (1, 0), (2, 10)}
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors").state.step == 15
+
+
+@pytest.mark.parametrize(("clock_s", "saved"), [(20, {0, 10}), (31, {0, 5, 10})])
+def test_short_epochs_share_a_checkpoint(clock_s, saved, tmp_path, monkeypatch):
+    now, found = [0.0], set()
+
+    def note(epoch, step):
+        now[0] = (epoch + 1) * clock_s
+        found.add(load_checkpoint(tmp_path / "checkpoint.safetensors").state.step)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run(tmp_path, loader=TinyLoader(hook=note), epochs=3, checkpoint_pause=30.0)
+    assert found == saved
     assert load_checkpoint(tmp_path / "checkpoint.safetensors").state.step == 15
 
 

@@ -34,6 +34,7 @@ _FREE = (
     "config.loader.workers",
     "config.train.max_steps",
     "config.train.checkpoint_every",
+    "config.train.checkpoint_pause",
     "config.train.keep_start",
     "config.train.tensorboard",
     "config.train.pictures",

@@ -28,6 +28,8 @@ class TrainConfig:
         channels_last: memory layout of activations and weights.
         compile: torch.compile the step; pays on GPUs, a loss on CPUs.
         checkpoint_every: epochs between checkpoints.
+        checkpoint_pause: least seconds between them, or a large network on a small set would spend
+            its time on writing; the end and an interrupt leave one all the same [ours].
         average: momentum per step of a running average of all weights, which the model file then
             holds in place of the last ones; 0 = off [ours].
         keep_start: share of the start weights blended into the pre-trained layers of the model
@@ -46,6 +48,7 @@ class TrainConfig:
     channels_last: bool = False
     compile: bool = False
     checkpoint_every: int = 1
+    checkpoint_pause: float = 30.0
     average: float = 0.0
     keep_start: float = 0.0
     tensorboard: bool = False
@@ -58,6 +61,7 @@ class TrainConfig:
             ("seed", 0),
             ("threads", 0),
             ("checkpoint_every", 1),
+            ("checkpoint_pause", 0),
             ("pictures", 0),
         ):
             if getattr(self, name) < least:

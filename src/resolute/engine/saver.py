@@ -1,5 +1,6 @@
 """Between a run in memory and its checkpoint file."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,12 +62,18 @@ class Saver:
     ) -> None:
         self.path = path
         self.saved_step = -1
+        self._saved_s = time.monotonic()
         self._method = method
         self._phases = phases
         self._state = state
         self._device = device
         self._metadata = metadata
         self._average = average
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds since the last checkpoint was written."""
+        return time.monotonic() - self._saved_s
 
     def begin(self, resume: Resume) -> int:
         """Make the run folder, or restore what it holds.
@@ -119,6 +126,7 @@ class Saver:
         )
         save_checkpoint(self.path, checkpoint)
         self.saved_step = step
+        self._saved_s = time.monotonic()
 
     def _restore(self, *, accept_changes: bool) -> int:
         checkpoint = load_checkpoint(self.path)

@@ -15,6 +15,7 @@ FREE = (
     "train.device",
     "train.threads",
     "train.checkpoint_every",
+    "train.checkpoint_pause",
     "train.tensorboard",
     "train.pictures",
     "evaluation.batch_size",

@@ -242,7 +242,8 @@ class _Loop:
             reason = self._make_epoch(last)
             epochs = self.step // self.loader.steps_per_epoch
             is_end = reason != _Reason.NONE or self.step == last
-            if is_end or epochs % self.config.checkpoint_every == 0:
+            is_due = epochs % self.config.checkpoint_every == 0
+            if is_end or (is_due and self.saver.pause_s >= self.config.checkpoint_pause):
                 self._save()
         wait_for_all(self.world)
         if reason == _Reason.INTERRUPTED:
