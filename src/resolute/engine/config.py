@@ -29,7 +29,7 @@ class TrainConfig:
         compile: torch.compile the step; pays on GPUs, a loss on CPUs.
         checkpoint_every: epochs between checkpoints.
         checkpoint_pause: least seconds between them, or a large network on a small set would spend
-            its time on writing; the end and an interrupt leave one all the same [ours].
+            its time on writing; the end and an interrupt leave one all the same.
         average: momentum per step of a running average of all weights, which the model file then
             holds in place of the last ones; 0 = off [ours].
         keep_start: share of the start weights blended into the pre-trained layers of the model
