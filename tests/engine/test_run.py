@@ -62,6 +62,19 @@ def test_scores_carry_their_provenance_and_survive_the_file(trained):
     assert evaluate(folder) == result
 
 
+def test_a_result_file_keeps_a_list_of_numbers_in_a_line(trained, tmp_path):
+    folder, _ = trained
+    path = tmp_path / "result.json"
+    result = replace(evaluate(folder), notes=("[\n1,\n2\n]", "[1]"))
+    result.write(path)
+    assert Result.read(path) == result
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    for name in ("cmc", "per_identity"):
+        found = [line for line in lines if line.startswith(f'"{name}": [')]
+        assert len(found) == len(result.scores)
+        assert all(line.rstrip(",").endswith("]") for line in found)
+
+
 def test_changed_settings_are_scored_but_not_kept(trained):
     folder, _ = trained
     kept = evaluate(folder)
