@@ -55,7 +55,7 @@ class Gain:
         part: that thing.
         difference: of the metric asked for, with both intervals.
         gap: of the same between HR and LR queries of the control, all that modules for resolution
-            can win; None where HR queries were not scored.
+            can win; None where HR queries were not scored, or are the score.
         trained_in: numbers and device that the control was trained in, where they are not the
             row's; else empty.
     """
@@ -159,7 +159,7 @@ def _gain(
     metric: Metric,
 ) -> Gain:
     controls, ours = zip(*pairs, strict=True)
-    has_hr = all("hr" in cell.scores for cell in controls)
+    has_gap = score != "hr" and all("hr" in cell.scores for cell in controls)
     others = sorted(
         {before.trained_in for before, now in pairs if before.trained_in != now.trained_in}
     )
@@ -168,7 +168,7 @@ def _gain(
         control=control,
         part=part,
         difference=difference(controls, score, ours, score, metric=metric),
-        gap=difference(controls, score, controls, "hr", metric=metric) if has_hr else None,
+        gap=difference(controls, score, controls, "hr", metric=metric) if has_gap else None,
         trained_in="; ".join(others),
     )
 
