@@ -6,7 +6,14 @@ from data import trees
 from resolute.core.errors import ConfigError
 from resolute.core.rng import Streams
 from resolute.core.types import Record, Resolution, Split
-from resolute.data.catalogue import DATASETS, data_name, find_dataset, merge, shows_same_people
+from resolute.data.catalogue import (
+    DATASETS,
+    data_name,
+    find_dataset,
+    merge,
+    scored_training,
+    shows_same_people,
+)
 from resolute.data.counts import RoleCount, SplitCounts, agree, count, differences
 from resolute.data.decode import FileSource
 
@@ -108,6 +115,8 @@ class TestMerge:
         ]  # fmt: skip
         assert merged.notes == ("viper: n", "market1501: n", "folder: n")
         assert merged.train[2].source is second.train[0].source
+        assert [r.key for r in scored_training(merged)] == ["viper/t0", "viper/t1"]
+        assert scored_training(first) == first.train
 
     def test_read_sets_merge(self, tmp_path):
         parts = [

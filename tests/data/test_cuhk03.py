@@ -287,7 +287,18 @@ class TestNew:
         path = tmp_path / "config.mat"
         for data in (b"", b"text", b"MATLAB 5.0 MAT-file" + bytes(200)):
             path.write_bytes(data)
-            with pytest.raises(DatasetError, match=r"config\.mat: not a list of the new protocol"):
+            with pytest.raises(DatasetError, match=r"config\.mat: not readable as MATLAB 5"):
+                read_config(path)
+
+    def test_a_config_with_a_flipped_bit(self, tmp_path):
+        path = tmp_path / "config.mat"
+        trees.cuhk03_config(path, STEMS * 100, INDEX, do_compression=True)
+        whole = path.read_bytes()
+        for position in range(200, len(whole), len(whole) // 20):
+            data = bytearray(whole)
+            data[position] ^= 0x10
+            path.write_bytes(data)
+            with pytest.raises(DatasetError, match=r"config\.mat: not "):
                 read_config(path)
 
     def test_without_scipy(self, tmp_path, without):

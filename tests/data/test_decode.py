@@ -233,6 +233,23 @@ class TestRefusals:
         with pytest.raises(DatasetError, match="30000x30000"):
             decode_image(png(30_000, 30_000))
 
+    def test_a_jpeg_of_very_many_scans_is_refused(self, tmp_path):
+        data = encoded(noise(0, (64, 64)), "JPEG", progressive=True)
+        last = data.rindex(b"\xff\xda")
+        scan, end = data[last:-2], data[-2:]
+        assert decode_image(data[:-2] + scan * 20 + end).shape == (64, 64, 3)
+        path = self.refuse(
+            tmp_path, data[:-2] + scan * 100 + end, "the JPEG image has more than 64 scans"
+        )
+        assert image_size(path) == (64, 64)
+
+    def test_what_is_no_scan_is_not_counted(self):
+        data = encoded(noise(0, (64, 64)), "JPEG")
+        marks = b"\xff\xda" * 100
+        comment = b"\xff\xfe" + struct.pack(">H", 2 + len(marks)) + marks
+        found = decode_image(data[:2] + comment + data[2:] + marks)  # a film behind a photograph
+        assert np.array_equal(found, decode_image(data))
+
     def test_limits_can_be_set(self):
         data = encoded(noise(0, (8, 4)))
         for limits in (DecodeLimits(max_pixels=31), DecodeLimits(max_side=7)):

@@ -122,6 +122,8 @@ def test_a_setting_moves_no_other_fault():
 def test_settings_out_of_range_are_refused():
     for bad, message in (
         ({"share": 1.1}, "faults.share: expected 0 to 1, got 1.1"),
+        ({"blur": float("nan")}, "expected 0 or more, got nan and 0.0"),
+        ({"noise": float("inf")}, "expected 0 or more, got 0.0 and inf"),
         ({"blur": -1.0}, "faults.blur and noise: expected 0 or more, got -1.0 and 0.0"),
         ({"jpeg": (90, 30)}, "faults.jpeg: expected 1 <= lowest <= highest <= 95"),
         ({"jpeg": (30,)}, "faults.jpeg: expected 1 <= lowest"),

@@ -273,6 +273,7 @@ class TestMsmt17:
     @pytest.mark.parametrize(
         "line",
         ["../../etc/0000_000_01_x.jpg 0", "/0000/0000_000_01_x.jpg 0", "0000/0000_000_01_x.jpg",
+         "0000/0000_000_01_d/../../../x.jpg 0",
          "0000/0000_000_16_x.jpg 0", "0000/0000_000_01_x.jpg -1", "nonsense"],
     )  # fmt: skip
     def test_a_line_that_does_not_parse_or_climbs_out(self, tmp_path, line):

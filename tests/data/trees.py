@@ -189,11 +189,14 @@ def cuhk03_mat(
     return pictures
 
 
-def cuhk03_config(path: Path, stems: list[str], index: Mapping[str, list[int]]) -> Path:
+def cuhk03_config(
+    path: Path, stems: list[str], index: Mapping[str, list[int]], *, do_compression: bool = False
+) -> Path:
     """The lists of the new protocol; indices count from 1."""
     path.parent.mkdir(parents=True, exist_ok=True)
     filelist = np.empty((len(stems), 1), dtype=object)
     filelist[:, 0] = [f"{stem}.png" for stem in stems]
     arrays = {f"{role}_idx": np.array(places)[:, None] for role, places in index.items()}
-    savemat(path, {"filelist": filelist, "labels": np.ones((len(stems), 1)), **arrays})
+    content = {"filelist": filelist, "labels": np.ones((len(stems), 1)), **arrays}
+    savemat(path, content, do_compression=do_compression)
     return path

@@ -1,6 +1,8 @@
 """Anybody's embeddings: what is read, and what each broken file says."""
 
+import io
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -97,6 +99,46 @@ def test_broken_files_say_what_is_wrong(tmp_path, message):
         load_features(path)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-25, 1.0, 1e20, 1e60])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_directions_of_any_length(tmp_path, scale, dtype):
+    rows = np.array([[3.0, 4.0], [0.0, -2.0], [1.0, 1e-4]])
+    if not 1e-30 < scale < 1e30 and dtype is np.float32:
+        return
+    path = save(
+        tmp_path / "any.npz",
+        vectors=(rows * scale).astype(dtype),
+        pids=np.arange(3),
+        camids=np.zeros(3, dtype=int),
+    )
+    found = load_features(path)[0].vectors[:, 0]
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0, -1], [1, 1e-4]], rtol=1e-6)
+
+
+def test_vectors_left_as_they_are_have_to_fit(tmp_path):
+    path = save(tmp_path / "large.npz", vectors=np.full((6, 4), 1e60))
+    with pytest.raises(DatasetError, match="vectors: some values are too large for float32"):
+        load_features(path, normalise=False)
+
+
+def test_no_array_is_unpacked_before_the_keys_are_known(tmp_path, monkeypatch):
+    path = save(tmp_path / "junk.npz", junk=np.zeros(10))
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(DatasetError, match="unknown key 'junk'"):
+        load_features(path)
+
+
+def test_a_header_that_declares_more_than_there_is(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 10**3)}
+    )
+    with zipfile.ZipFile(tmp_path / "vast.npz", "w") as archive:
+        archive.writestr("vectors.npy", header.getvalue())
+    with pytest.raises(DatasetError, match=r"vast\.npz: not readable as \.npz of plain numbers"):
+        load_features(tmp_path / "vast.npz")
+
+
 def test_pickled_arrays_are_refused(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -160,9 +202,9 @@ def layumi(**changes):
 
 
 def test_layumi_file_gives_both_sides(tmp_path):
-    io = pytest.importorskip("scipy.io")
+    scipy_io = pytest.importorskip("scipy.io")
     path = tmp_path / "pytorch_result.mat"
-    io.savemat(path, layumi())
+    scipy_io.savemat(path, layumi())
     (query, query_labels), (gallery, gallery_labels) = load_layumi(path)
     assert query.vectors.shape == (3, 1, 4)
     assert gallery.vectors.shape == (6, 1, 4)
@@ -182,7 +224,7 @@ def test_layumi_file_gives_both_sides(tmp_path):
 
 
 def test_broken_layumi_files(tmp_path):
-    io = pytest.importorskip("scipy.io")
+    scipy_io = pytest.importorskip("scipy.io")
     path = tmp_path / "pytorch_result.mat"
     with pytest.raises(DatasetError, match="no such file"):
         load_layumi(path)
@@ -190,10 +232,10 @@ def test_broken_layumi_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DatasetError, match="not readable as MATLAB 5"):
             load_layumi(path)
-    io.savemat(path, layumi(query_cam=None, query_label=None))
+    scipy_io.savemat(path, layumi(query_cam=None, query_label=None))
     with pytest.raises(DatasetError, match="query_label, query_cam missing, got gallery_f"):
         load_layumi(path)
-    io.savemat(path, layumi(gallery_label=PLAIN["pids"][:4]))
+    scipy_io.savemat(path, layumi(gallery_label=PLAIN["pids"][:4]))
     with pytest.raises(DatasetError, match=r"gallery_label: expected numbers of shape \(6,\)"):
         load_layumi(path)
 

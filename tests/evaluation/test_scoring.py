@@ -142,6 +142,18 @@ def test_blocks_matrix_and_embeddings_give_one_report():
     assert reports[0] == reports[1] == reports[2]
 
 
+@pytest.mark.parametrize("name", ["market", "all-shot"])
+def test_whole_numbers_are_distances_too(name):
+    distances, query, gallery = random_case(6)
+    whole = np.rint(10 * distances).astype(np.int32)
+    protocol = dataclasses.replace(PROTOCOLS[name], on_unmatched="skip")
+    found = [
+        evaluate(protocol, matrix, query, gallery, streams=STREAMS)
+        for matrix in (whole, whole.astype(np.float64))
+    ]
+    assert found[0] == found[1]
+
+
 def test_scaling_distances_changes_nothing_and_gallery_order_only_ties():
     rng = np.random.default_rng(1)
     _, query, gallery = random_case(1)

@@ -17,6 +17,7 @@ from resolute.methods.settings.rain import RAINConfig
 from resolute.methods.settings.rife import RIFEConfig
 from resolute.methods.settings.sing import SINGConfig
 from resolute.methods.variants import VARIANTS
+from resolute.models.backbone import build_backbone
 from resolute.models.config import ModelConfig
 
 HEIGHT, WIDTH = 64, 32
@@ -108,6 +109,26 @@ def small_blueprint(
 def small_method(name="ftwa", *, seed=0, **changes):
     method, _ = METHODS[name](small_blueprint(name, **changes), streams=Streams(seed))
     return method
+
+
+def started_method(folder, name="ftwa", *, left_out="nothing", backbone="resnet18", **changes):
+    """A small method from a weight file without the tensors whose name begins with ``left_out``."""
+    state = build_backbone(backbone).state_dict()
+    path = folder / "start.pth"
+    torch.save({n: t for n, t in state.items() if not n.startswith(left_out)}, path)
+    blueprint = small_blueprint(name, backbone=backbone, **changes)
+    model = replace(blueprint.model, weights=str(path), partial_weights=left_out != "nothing")
+    method, _ = METHODS[name](replace(blueprint, model=model), streams=Streams(0))
+    return method
+
+
+def pretrained_and_new(method, phase=None):
+    """Names of the parameters that move as pre-trained ones, and of those that move as new ones."""
+    groups = method.parameter_groups(phase or method.phases[-1])
+    return tuple(
+        {n for g in groups if g.name.startswith(kind) for n, _ in g.parameters}
+        for kind in ("pretrained", "new")
+    )
 
 
 def random_batch(num_pairs=6, *, num_instances=2, seed=0):

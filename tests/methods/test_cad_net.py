@@ -9,7 +9,14 @@ from methods.adversarial import (
     hardest_triplets,
     mean_log,
 )
-from methods.builders import random_batch, random_images, small_blueprint, small_method
+from methods.builders import (
+    pretrained_and_new,
+    random_batch,
+    random_images,
+    small_blueprint,
+    small_method,
+    started_method,
+)
 from safetensors.torch import save_file
 
 from resolute.core.errors import ConfigError
@@ -234,12 +241,8 @@ def test_wrong_settings(settings, message):
         CADNetConfig(**settings)
 
 
-def test_the_exponent_of_f_alone_moves_at_full_rate():
-    method = small_method("cad-net-g", pooling="gem")
-    method._is_pretrained = True
-    groups = method.parameter_groups(method.phases[-1])
-    slow = {n for g in groups if g.name.startswith("pretrained") for n, _ in g.parameters}
-    quick = {n for g in groups if g.name.startswith("new") for n, _ in g.parameters}
+def test_the_exponent_of_f_alone_moves_at_full_rate(tmp_path):
+    slow, quick = pretrained_and_new(started_method(tmp_path, "cad-net-g", pooling="gem"))
     assert [n for n in quick if n.endswith("exponent")]
     assert not [n for n in slow if n.endswith("exponent")]
     assert any(n.startswith("encoder_restored.") for n in slow)

@@ -5,11 +5,13 @@ import pytest
 import torch
 from methods.builders import (
     CASES,
+    pretrained_and_new,
     random_batch,
     random_images,
     small_blueprint,
     small_case,
     small_method,
+    started_method,
 )
 
 from resolute.core.errors import CheckpointError
@@ -152,3 +154,14 @@ def test_a_run_is_a_start_for_its_backbone(name, tmp_path):
     for key in ("conv1.conv.weight", "conv5.conv.weight", "fc.0.weight"):
         filled = backbone.state_dict()[key]
         assert any(filled.shape == v.shape and torch.equal(filled, v) for v in stored)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_what_a_partial_file_lacks_moves_as_new(name, tmp_path):
+    slow, quick = pretrained_and_new(started_method(tmp_path, name, left_out="layer4"))
+    whole, _ = pretrained_and_new(started_method(tmp_path, name))
+    drawn = whole - slow
+    assert slow < whole
+    assert drawn <= quick
+    assert drawn
+    assert len(drawn) % 15 == 0  # the last stage has 15, and a method may have copies of it

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import torch
 from methods.adversarial import cross_entropy, mean_log
-from methods.builders import random_batch, random_images, small_blueprint, small_method
+from methods.builders import (
+    random_batch,
+    random_images,
+    small_blueprint,
+    small_method,
+    started_method,
+)
 from torch import nn
 from torch.nn import functional
 
@@ -320,14 +326,7 @@ def test_size_of_the_chain(height, reference, model, expected):
 
 
 def test_only_the_backbone_is_pretrained(tmp_path):
-    from resolute.models.backbone import build_backbone
-
-    path = tmp_path / "start.pth"
-    torch.save(build_backbone("resnet18").state_dict(), path)
-    blueprint = small_blueprint("csr-gan", backbone="resnet18", pooling="gem")
-    blueprint = replace(blueprint, model=replace(blueprint.model, weights=str(path)))
-    method, start = METHODS["csr-gan"](blueprint, streams=Streams(0))
-    assert "filled" in start
+    method = started_method(tmp_path, "csr-gan", pooling="gem")
     groups = {p.name: method.parameter_groups(p) for p in method.phases}
     for name in PHASES[:3]:
         assert {g.name for g in groups[name]} == {"new.weight", "new.bias"}

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from methods.builders import random_batch, random_images, small_method
+from methods.builders import (
+    pretrained_and_new,
+    random_batch,
+    random_images,
+    small_method,
+    started_method,
+)
 from torch.nn import functional
 
 from resolute.core.distance import distance_matrix
@@ -256,12 +262,11 @@ def test_resnet_matches_after_its_necks():
     )
 
 
-def test_pretrained_network_moves_slower():
+def test_pretrained_network_moves_slower(tmp_path):
     from resolute.methods.config import OptimiserConfig
     from resolute.methods.contract import Phase
 
-    method = small_method("ftwa")
-    method._is_pretrained = True
+    method = started_method(tmp_path)
     phase = Phase(
         name="main",
         optimiser=OptimiserConfig(pretrained_factor=0.5, frozen_epochs=2, bias_decay=0.0),
@@ -282,12 +287,8 @@ def test_pretrained_network_moves_slower():
         ({"pooling": "gem"}, "network.pool.global_avgpool."),
     ],
 )
-def test_what_no_weight_file_fills_moves_at_full_rate(changes, new):
-    method = small_method("ftwa", **changes)
-    method._is_pretrained = True
-    groups = method.parameter_groups(method.phases[0])
-    slow = {n for g in groups if g.name.startswith("pretrained") for n, _ in g.parameters}
-    quick = {n for g in groups if g.name.startswith("new") for n, _ in g.parameters}
+def test_what_no_weight_file_fills_moves_at_full_rate(changes, new, tmp_path):
+    slow, quick = pretrained_and_new(started_method(tmp_path, backbone="osnet_x0_25", **changes))
     assert any(n.startswith(new) for n in quick)
     assert not any(n.startswith(new) for n in slow)
     assert any(n.startswith("network.pool.fc.") for n in slow)
@@ -304,6 +305,10 @@ def test_what_no_weight_file_fills_moves_at_full_rate(changes, new):
         ({"gallery_rates": (0.5,)}, "gallery_rates"),
         ({"margin": -1.0}, "margin"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"teacher": "start"}, r"method\.teacher start: there is nothing to teach"),
+        ({"evaluator": "ones", "evaluator_detach": True}, "evaluator_detach: needs an evaluator"),
+        ({"evaluator": "ones", "evaluator_floor": 0.1}, "evaluator_floor: needs an evaluator"),
+        ({"spaces": 1, "evaluator_detach": True}, "evaluator_detach: needs two spaces"),
     ],
 )
 def test_settings_that_contradict(changes, message):

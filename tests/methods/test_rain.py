@@ -117,6 +117,14 @@ def test_hr_alone_reads_no_lr_image():
     assert {k: v.item() for k, v in first.items()} == {k: v.item() for k, v in second.items()}
 
 
+def test_hr_alone_weighs_cross_entropy_as_rows_with_lr_images_do():
+    method = small_method("rain-hr", num_identities=5).train()
+    with torch.no_grad():
+        method.classifier.weight.zero_()
+    loss = method.losses(random_batch(), phase_of(method))["identity"]
+    assert loss.item() == pytest.approx(2 * math.log(5), rel=1e-5)
+
+
 def test_labels_of_unlabelled_identities_are_read_by_no_loss():
     method = small_method(
         "rain", backbone="resnet18", labelled=0.5, num_identities=4, weight_triplet=1.0

@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from methods.builders import random_batch, random_images, small_blueprint, small_method
+from methods.builders import (
+    pretrained_and_new,
+    random_batch,
+    random_images,
+    small_blueprint,
+    small_method,
+    started_method,
+)
 from torch.nn import functional
 
 from resolute.core.distance import distance_matrix
@@ -17,8 +24,6 @@ from resolute.engine.config import TrainConfig
 from resolute.engine.distributed import World
 from resolute.engine.phases import start_phases
 from resolute.methods.catalogue import METHODS
-from resolute.methods.config import OptimiserConfig
-from resolute.methods.contract import Phase
 from resolute.methods.graph import Traceable
 from resolute.methods.settings.sing import SINGConfig
 from resolute.methods.sing import rate_weights
@@ -166,16 +171,8 @@ def test_published_multipliers_are_groups():
     assert groups["new.weight"].learning_rate_factor == 1.0
 
 
-def test_only_the_backbone_moves_as_pretrained():
-    method = small_method("sing", pooling="gem", backbone="resnet18")
-    method._is_pretrained = True
-    phase = Phase(
-        name="main",
-        optimiser=OptimiserConfig(pretrained_factor=0.5),
-        schedule=main(method).schedule,
-    )
-    groups = method.parameter_groups(phase)
-    slow = {n for g in groups if g.name.startswith("pretrained") for n, _ in g.parameters}
+def test_only_the_backbone_moves_as_pretrained(tmp_path):
+    slow, _ = pretrained_and_new(started_method(tmp_path, "sing", pooling="gem"))
     assert slow
     assert all(n.startswith("network.") for n in slow)
     assert "network.avgpool.exponent" not in slow

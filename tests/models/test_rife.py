@@ -67,11 +67,3 @@ def test_one_stream_is_the_backbone():
     embeddings, attentions = network(images)
     torch.testing.assert_close(embeddings, backbone(images))
     assert attentions.shape == (2, 0, 2)
-    assert not network.new_parameters
-
-
-def test_new_parameters_are_the_attentions():
-    network = mixed("osnet_x0_25")
-    assert network.new_parameters == {
-        n for n, _ in network.named_parameters() if n.startswith("attentions.")
-    }

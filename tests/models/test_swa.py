@@ -29,6 +29,19 @@ def test_evaluator_by_hand():
     torch.testing.assert_close(weights, 0.1 + 0.9 * torch.sigmoid(torch.tensor([1.0, 2.0])))
 
 
+def test_weights_are_as_fine_under_autocast():
+    evaluator = QualityEvaluator(2, hidden=1)
+    with torch.no_grad():
+        evaluator.hidden.weight.fill_(1.0)
+        evaluator.hidden.bias.zero_()
+        evaluator.score.weight.fill_(1.0)
+    steps = torch.arange(32)[:, None] / 2**10  # exact in bf16
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        weights = evaluator(torch.cat([steps, torch.zeros_like(steps)], dim=1))
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights, torch.sigmoid(steps[:, 0]))
+
+
 def test_evaluator_keeps_its_range_and_learns_after_the_first_step():
     evaluator = QualityEvaluator(10, floor=0.3)
     optimiser = torch.optim.SGD(evaluator.parameters(), lr=1.0)

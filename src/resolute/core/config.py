@@ -6,6 +6,7 @@ A default and its explanation exist once: in the dataclass and its ``Attributes:
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import types
 import typing
@@ -262,7 +263,10 @@ def _convert_leaf(hint: type, value: Any, path: str) -> Any:
     if hint in (int, float) and isinstance(value, bool):
         raise ConfigError(f"{path}: expected a number, got {value!r}")
     try:
-        return hint(value)
-    except (TypeError, ValueError):
+        found = hint(value)
+        if hint is float and math.isnan(found):
+            raise ValueError
+        return found
+    except (TypeError, ValueError, OverflowError):
         kind = {"int": "a whole number", "float": "a number"}.get(hint.__name__, hint.__name__)
         raise ConfigError(f"{path}: expected {kind}, got {value!r}") from None

@@ -283,6 +283,20 @@ def merge(splits: Sequence[Split]) -> Split:
     )
 
 
+def scored_training(split: Split) -> tuple[Record, ...]:
+    """Return the training records of the data set that is scored.
+
+    Args:
+        split: any, or one of :func:`merge`.
+
+    Returns:
+        All, or those of the first of several sets.
+    """
+    first, plus, _ = split.name.partition(" + ")
+    prefix = f"{first.split()[0]}/" if plus else ""
+    return tuple(record for record in split.train if record.key.startswith(prefix))
+
+
 def _shifted(
     records: Sequence[Record], prefix: str, *, pid: int = 0, camid: int = 0
 ) -> list[Record]:

@@ -28,7 +28,8 @@ class LoaderConfig:
             [assumed: those of the test data]
         twin_range: smallest and largest rate of twins drawn log-evenly between them in place of
             `twin_rates`; empty = off. [ours]
-        twin_kernel: how twins are shrunk. [assumed: as the test data, Pillow bicubic]
+        twin_kernel: how twins are shrunk; LR versions at matching are bicubic all the same.
+            [assumed: as the test data, Pillow bicubic]
         faults: blur, noise, JPEG and mixed kernels on twins; all off. [ours]
         lr_rate: ``protocol`` = a LR-view image exists only at its drawn rate; ``redraw`` = drawn
             anew from its HR original at every step, which is outside the MLR protocol and belongs

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resolute.core.errors import DatasetError
+from resolute.core.matfile import read_mat
 from resolute.data.counts import ROLES
 
 _INSTALL = 'install it with: pip install "resolute-reid[mat]"'
@@ -127,20 +128,15 @@ def read_config(path: Path) -> dict[str, list[str]]:
         Base names of the images by role, without suffix.
 
     Raises:
-        DatasetError: if scipy is not installed or the file is damaged or another one.
+        DatasetError: if scipy is not installed or the file is damaged or another one; see
+            :func:`resolute.core.matfile.read_mat` on files of strangers.
     """
+    content = read_mat(path, remedy="fetch the file again")
     try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise DatasetError(f"{path}: reading it needs scipy; {_INSTALL}") from error
-    try:
-        content = loadmat(path)
         # By number from 1, as MATLAB counts; 0 is then an error and not the last name.
         names = dict(enumerate((_stem(cell) for cell in content["filelist"].ravel()), start=1))
         return {role: [names[int(i)] for i in content[f"{role}_idx"].ravel()] for role in ROLES}
-    except (MatReadError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-            NotImplementedError) as error:  # fmt: skip
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"{path}: not a list of the new protocol ({error!r}); fetch the file again"
         ) from error

@@ -7,6 +7,7 @@ Letters: H, W native height and width in pixels.
 
 import io
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable
@@ -42,6 +43,11 @@ _READERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "WEBP": WebPImagePlugin.WebPImageFile,
 }
 
+_SCAN, _END = 0xDA, 0xD9
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # no length follows these
+# The next marker: FF before a byte that is neither stuffing, nor a restart within a scan, nor FF.
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+
 # EXIF orientation -> what turns the stored picture upright [EXIF 2.3, tag 274].
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda a: a[:, ::-1],
@@ -62,11 +68,14 @@ class DecodeLimits:
         max_bytes: size of the file.
         max_pixels: height times width; one frame of a 50 megapixel camera passes [ours].
         max_side: height or width in pixels; a line of 50 million pixels is no picture [ours].
+        max_scans: of a JPEG; a progressive one has about ten, and each costs a pass over all
+            pixels, however few bytes it has [ours].
     """
 
     max_bytes: int = 64 * 2**20
     max_pixels: int = 51_000_000
     max_side: int = 16_384
+    max_scans: int = 64
 
 
 LIMITS = DecodeLimits()
@@ -122,13 +131,16 @@ def decode_image(
         RGB, shape (H, W, 3), uint8, 0..255, contiguous, writable.
 
     Raises:
-        DatasetError: if the file is missing, empty, too large, truncated or no such image.
+        DatasetError: if the file is missing, empty, too large, truncated or no such image, or a
+            JPEG of very many scans.
     """
     if not isinstance(source, bytes):
         name, source = str(source), _read(Path(source), limits)
     if len(source) > limits.max_bytes:
         _refuse_bytes(name, len(source), limits)
     image, orientation = _open(io.BytesIO(source), name, limits)
+    if image.format == "JPEG":
+        _check_scans(source, name, limits)
     try:
         pixels = _to_rgb(image)  # (H, W, 3) as stored
     except _BROKEN as error:
@@ -266,6 +278,26 @@ def _check_size(size: tuple[int, int], name: str, limits: DecodeLimits) -> None:
             f"{name}: the header declares {height}x{width} pixels (height x width), more than "
             f"{limits.max_pixels} or a side over {limits.max_side}; {_REMEDY}"
         )
+
+
+def _check_scans(source: bytes, name: str, limits: DecodeLimits) -> None:
+    if source.count(b"\xff\xda") > limits.max_scans < _num_scans(source):
+        raise DatasetError(
+            f"{name}: the JPEG image has more than {limits.max_scans} scans; {_REMEDY}"
+        )
+
+
+def _num_scans(source: bytes) -> int:
+    """Count the scans of a JPEG up to its end marker: what lies in segments or behind is none."""
+    position, found = 2, 0
+    while marker := _MARKER.search(source, position):
+        kind, position = marker[1][0], marker.end()
+        if kind == _END:
+            break
+        if kind not in _BARE_MARKERS:
+            found += kind == _SCAN
+            position += int.from_bytes(source[position : position + 2], "big")
+    return found
 
 
 def _orientation(exif: bytes) -> int:

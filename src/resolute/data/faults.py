@@ -5,6 +5,7 @@ that has met more than that may read far cameras better. [ours]
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class FaultConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ConfigError(f"faults.share: expected 0 to 1, got {self.share}")
-        if self.blur < 0 or self.noise < 0:
+        if not (0 <= self.blur < math.inf and 0 <= self.noise < math.inf):
             raise ConfigError(
                 f"faults.blur and noise: expected 0 or more, got {self.blur} and {self.noise}"
             )

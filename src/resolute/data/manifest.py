@@ -6,6 +6,7 @@ part that is relied on is checked, and no path leaves the folder.
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def verify(folder: Path) -> Check:
 
     Raises:
         DatasetError: if a file is missing, broken, of other content, or not in the manifest, or
-            the manifest was edited.
+            the images listed there were edited.
     """
     folder = Path(folder)
     data = load_manifest(folder)
@@ -143,7 +144,7 @@ def read_manifest(folder: Path) -> Split:
         The split; a rate is the manifest's, the pixels are the files'.
 
     Raises:
-        DatasetError: if there is no manifest, it is damaged, or it was edited.
+        DatasetError: if there is no manifest, it is damaged, or the images listed were edited.
     """
     folder = _folder_of(folder)
     return _split_of(folder, load_manifest(folder))
@@ -190,7 +191,7 @@ def read_origin(folder: Path) -> Origin:
     """
     data = load_manifest(_folder_of(folder))
     # Of sets that train together the first is the one that is scored.
-    trial = re.search("/trial([0-9]+)(/|$)", data["name"].split(" + ")[0])
+    trial = re.search("/trial([0-9]{1,9})(/|$)", data["name"].split(" + ")[0])
     return Origin(
         name=data_name(data["name"]), trial=int(trial[1]) if trial else 0, seed=data["seed"]
     )
@@ -239,7 +240,8 @@ def parse_manifest(text: str, path: Path) -> dict[str, Any]:
             )
         from_mapping(MlrPolicy, data["policy"])
         _check_types(data)
-    except (KeyError, TypeError, ValueError, ConfigError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, ConfigError,
+            RecursionError) as error:  # fmt: skip
         raise DatasetError(
             f"{path}: not a manifest of a multi-resolution set ({error}); write the set again"
         ) from error
@@ -253,14 +255,22 @@ def _check_types(data: Mapping[str, Any]) -> None:
         and all(isinstance(image[name], int) for name in ("pid", "camid"))
         and isinstance(image["rate"], int | float)
         and image["rate"] >= 1
+        and math.isfinite(image["rate"])  # an OverflowError, where an int is no float
+        and _is_spelled(image["path"])
+        and _is_spelled(image["key"])
         and image["role"] in FOLDERS
         and image["resolution"] in {r.value for r in Resolution}
         for image in data["images"]
     )
     named = [isinstance(data[key], str) for key in ("name", "split_digest", "pillow")]
-    seeded = isinstance(data["seed"], int)
+    seeded = isinstance(data["seed"], int) and data["seed"] >= 0
     if not (valid and all(named) and isinstance(data["notes"], list) and seeded):
         raise TypeError("an image entry or a field has the wrong type")
+
+
+def _is_spelled(text: str) -> bool:
+    text.encode("utf-8")  # a lone surrogate is a ValueError
+    return "\0" not in text
 
 
 def inside(folder: Path, path: str) -> str:

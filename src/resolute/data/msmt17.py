@@ -25,7 +25,7 @@ _SPELLINGS = (
 # Folders of (train and val, query and gallery), by version.
 _VERSIONS = {"V1": ("train", "test"), "V2": ("mask_train_v2", "mask_test_v2")}
 _LINE = re.compile(
-    r"(?P<path>(?:[0-9]+/)?(?P<name>[0-9]+_[0-9]+_(?P<camera>[0-9]{2})_[ -~]*"
+    r"(?P<path>(?:[0-9]+/)?(?P<name>[0-9]+_[0-9]+_(?P<camera>[0-9]{2})_[ -.0-~]*"
     + IMAGE_SUFFIX
     + r"))\s+(?P<pid>[0-9]{1,9})",
     re.IGNORECASE,
@@ -99,7 +99,8 @@ def _read_list(base: Path, list_name: str, folder: str) -> list[_Listed]:
     for number, line in enumerate(read_text(base / list_name).splitlines(), start=1):
         if not line.strip():
             continue
-        # A path in a list cannot climb out of the folder: the pattern knows no "..".
+        # A path in a list cannot climb out of the folder: the pattern knows no "..", and no
+        # "/" but the one after the identity.
         match = _LINE.fullmatch(line.strip())
         if match is None or not 1 <= int(match["camera"]) <= _NUM_CAMERAS:
             raise DatasetError(

@@ -14,6 +14,7 @@ import torch
 from resolute.core.rng import Streams
 from resolute.core.types import Embedding, Labels, Record, Split
 from resolute.data.cache import PixelStore
+from resolute.data.catalogue import scored_training
 from resolute.data.loader import native_batches
 from resolute.engine.config import RunConfig
 from resolute.engine.constant import best_constant, best_of_each, choosing_split, with_constant
@@ -172,8 +173,9 @@ class _Bench:
 
 
 def _identities(split: Split) -> dict[str, int]:
+    # Sets that train beside the scored one are no part of its random halves.
     return {
-        "train": len({record.pid for record in split.train}),
+        "train": len({record.pid for record in scored_training(split)}),
         "test": len({record.pid for record in split.query}),
     }
 

@@ -5,7 +5,7 @@ Letters: N images, S streams, D embedding.
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from resolute.core.config import unknown_name
 from resolute.core.distance import FUSIONS, METRICS
 from resolute.core.errors import ConfigError, DatasetError
+from resolute.core.matfile import read_mat
 from resolute.core.types import Embedding, Labels
 
 VECTOR_KEYS = ("vectors", "features", "feats")
@@ -24,8 +25,9 @@ SETTING_KEYS = ("quality", "metric", "fusion", "constant")
 Features = tuple[Embedding, Labels]
 
 # What readers raise of a damaged file; RuntimeError where a flipped bit asks for a password or for
-# another compression.
-_DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# another compression; MemoryError where a header asks for more than there is.
+_DAMAGED = (ValueError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile,
+            zlib.error)  # fmt: skip
 
 
 def load_features(path: Path, *, normalise: bool = True) -> Features:
@@ -45,13 +47,10 @@ def load_features(path: Path, *, normalise: bool = True) -> Features:
 
     Raises:
         DatasetError: if the file is missing, damaged or not `.npz`; if keys are missing or
-            unknown; if shapes do not fit or values are not finite.
+            unknown; if shapes do not fit or values are not finite, or too large for float32 and
+            not normalised.
     """
-    arrays = _read_npz(path)
-    known = (*VECTOR_KEYS, *LABEL_KEYS, *SETTING_KEYS)
-    for key in arrays:
-        if key not in known:
-            raise DatasetError(f"{path}: {unknown_name('key', key, list(known))}")
+    arrays = _read_npz(path, (*VECTOR_KEYS, *LABEL_KEYS, *SETTING_KEYS))
     names = [key for key in VECTOR_KEYS if key in arrays]
     if len(names) != 1:
         found = ", ".join(arrays) or "nothing"
@@ -90,9 +89,10 @@ def load_layumi(path: Path, *, normalise: bool = True) -> tuple[Features, Featur
 
     Raises:
         DatasetError: if the file is missing, damaged or lacks a key; if shapes do not fit; if
-            scipy is not installed.
+            scipy is not installed. See :func:`resolute.core.matfile.read_mat` on files of
+            strangers.
     """
-    arrays = _read_mat(path)
+    arrays = read_mat(path, remedy="write it again with scipy.io.savemat")
     sides = []
     for side in ("query", "gallery"):
         keys = [f"{side}_{part}" for part in ("f", "label", "cam")]
@@ -147,7 +147,7 @@ def load_query_gallery(*paths: Path, normalise: bool = True) -> tuple[Features, 
     return query, gallery
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+def _read_npz(path: Path, known: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
@@ -155,29 +155,15 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise DatasetError(f"{path}: expected .npz with named arrays, got one .npy array")
+            for key in archive.files:  # before any is unpacked
+                if key not in known:
+                    raise DatasetError(f"{path}: {unknown_name('key', key, list(known))}")
             return {key: archive[key] for key in archive.files}
     except _DAMAGED as error:
         raise DatasetError(
             f"{path}: not readable as .npz of plain numbers ({error}); write it with "
             "numpy.savez(path, vectors=..., pids=..., camids=...)"
         ) from None
-
-
-def _read_mat(path: Path) -> Mapping[str, Any]:
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError:
-        raise DatasetError(
-            f'{path}: .mat files need scipy: pip install "resolute-reid[mat]"'
-        ) from None
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file")
-    try:
-        arrays: dict[str, Any] = loadmat(path)
-    except (*_DAMAGED, MatReadError, TypeError, ZeroDivisionError) as error:
-        raise DatasetError(f"{path}: not readable as MATLAB 5 ({error})") from None
-    return arrays
 
 
 def _vectors(
@@ -187,16 +173,20 @@ def _vectors(
         values = values[:, None]  # (N, 1, D)
     if values.ndim != 3:
         raise DatasetError(f"{path}: {name}: expected (N, D) or (N, S, D), got {values.shape}")
-    vectors: NDArray[np.float32] = _numbers(path, name, values, values.shape, np.float32)
-    if normalise:
-        lengths = np.linalg.norm(vectors, axis=2, keepdims=True)
-        if not lengths.all():
-            bad = np.flatnonzero((lengths == 0).any(axis=(1, 2)))
-            raise DatasetError(
-                f"{path}: {name}: {len(bad)} vectors are all zeros, first at image {bad[0]}; they "
-                "have no direction to compare"
-            )
-        vectors /= lengths
+    if not normalise:
+        return _numbers(path, name, values, values.shape, np.float32)
+    wide = np.float64 if values.dtype.itemsize > 4 else np.float32
+    values = _numbers(path, name, values, values.shape, wide)
+    peaks = np.abs(values).max(axis=2, keepdims=True, initial=0)  # (N, S, 1)
+    if not peaks.all():
+        bad = np.flatnonzero((peaks == 0).any(axis=(1, 2)))
+        raise DatasetError(
+            f"{path}: {name}: {len(bad)} vectors are all zeros, first at image {bad[0]}; they "
+            "have no direction to compare"
+        )
+    # By a power of two, so nothing is rounded: squares of huge and of tiny values fit.
+    vectors: NDArray[np.float32] = np.ldexp(values, -np.frexp(peaks)[1]).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     return vectors
 
 
@@ -209,9 +199,12 @@ def _numbers(
         )
     if not np.isfinite(values).all():
         raise DatasetError(f"{path}: {name}: some values are not finite")
-    cast = values.astype(dtype)
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype)
     if np.issubdtype(dtype, np.integer) and (cast != values).any():
         raise DatasetError(f"{path}: {name}: expected whole numbers")
+    if not np.isfinite(cast).all():
+        raise DatasetError(f"{path}: {name}: some values are too large for {np.dtype(dtype)}")
     return cast
 
 

@@ -130,8 +130,8 @@ def bootstrap_identities(
     People, not images or halves, are what a test set is a sample of. Each resample draws I
     identities with replacement, each with all of its runs; the interval lies between the
     percentiles [Efron 1993]. An identity weighs as much as the number of runs it is in, so that
-    the estimate is the mean over people and runs, what mean scores of equal halves differ by
-    [ours].
+    the estimate is the mean over people and runs [ours]: what mean scores of equal halves differ by
+    where each person has as many queries, and near it elsewhere, since scores count queries.
 
     Args:
         sums: of the differences of each identity over its runs, shape (I,), I >= 1.

@@ -86,7 +86,8 @@ def paired_difference(
         method: the same of the other method, same cells in the same order.
         streams: source of the bootstrap's draws (``Stream.BOOTSTRAP``).
         halves: which half (``data.trial``) each cell is of, K entries; None: each its own.
-        num_train: training identities of each half; None: as many as it tests.
+        num_train: training identities of each half, of the set that is divided; None: as many as
+            it tests.
         level: coverage of both intervals, in (0, 1).
 
     Returns:

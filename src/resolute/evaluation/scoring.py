@@ -42,9 +42,9 @@ def evaluate(
 
     Args:
         protocol: how to score.
-        distances: a matrix, shape (Q, G); or blocks of its rows with their positions, in order,
-            as :func:`resolute.core.distance.distance_rows` gives them; or the embeddings of
-            queries and gallery. Smaller is nearer.
+        distances: a matrix of real numbers, shape (Q, G); or blocks of its rows with their
+            positions, in order, as :func:`resolute.core.distance.distance_rows` gives them; or the
+            embeddings of queries and gallery. Smaller is nearer.
         query: labels of the Q queries.
         gallery: labels of the G gallery images; equal distances rank by their order.
         streams: source of the draws (``Stream.TRIAL``).
@@ -157,6 +157,8 @@ def _each_row(
                 f"{num_gallery} gallery images, got rows {rows.start} to {rows.stop} of shape "
                 f"{block.shape}"
             )
+        if not np.issubdtype(block.dtype, np.floating):
+            block = block.astype(np.float64)  # Hamming distances, say: ranking marks rows with NaN
         if np.isnan(block.max()):
             bad = int(np.flatnonzero(np.isnan(block).any(axis=1))[0])
             raise ProtocolError(f"distances: NaN in the row of query {done + bad}")

@@ -41,6 +41,7 @@ from resolute.models.discriminators import Discriminator
 from resolute.models.pretrained import start_backbone
 from resolute.models.staged import Staged
 from resolute.models.swa import BNNeck, Classifier
+from resolute.models.weights import filled_names
 
 DISCRIMINATOR = "discriminator"  # name of the phase before ``main``
 
@@ -73,11 +74,9 @@ class CADNet(OneVector):
         phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(config, input_spec=input_spec, height_reference=height_reference)
         self.phases = phases
-        self._is_pretrained = is_pretrained
         self.encoder = encoder
         self.decoder: Decoder | None = decoder_of(
             encoder,
@@ -158,19 +157,7 @@ class CADNet(OneVector):
             for name, parameter in self.named_parameters()
             if name.startswith("discriminators.") == is_adversary
         ]
-        encoders = {"encoder.": self.encoder, "encoder_restored.": self.encoder_restored}
-        new = {
-            f"{prefix}{name}"
-            for prefix, encoder in encoders.items()
-            if encoder is not None
-            for name in encoder.new_parameters
-        }
-        started = {n for n, _ in named if n.startswith(tuple(encoders)) and n not in new}
-        return grouped(
-            named,
-            phase.optimiser,
-            pretrained=frozenset(started) if self._is_pretrained else frozenset(),
-        )
+        return grouped(named, phase.optimiser, pretrained=filled_names(self))
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
         """Compute the weighted terms of a phase.
@@ -317,7 +304,6 @@ def build_cad_net(blueprint: Blueprint, *, streams: Streams) -> tuple[CADNet, st
             phases=_phases(blueprint, config),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"
 

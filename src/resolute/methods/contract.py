@@ -119,8 +119,9 @@ def as_method(module: nn.Module) -> Method:
 def shipped_state(method: nn.Module) -> dict[str, Tensor]:
     """Return the weights and buffers that a model file holds: all that embedding needs.
 
-    A method names its submodules that serve training alone, such as a teacher, in an attribute
-    ``training_only``; they belong in checkpoints, not in model files [ours].
+    A method names the submodules that it can be without, such as a teacher, in an attribute
+    ``training_only``; they belong in checkpoints, not in model files [ours]. A classifier that is
+    not named there stays in, though embedding does not read it.
 
     Args:
         method: any method, or a module without that attribute.

@@ -40,6 +40,7 @@ from resolute.models.perceptual import Perceptual, load_perceptual
 from resolute.models.pretrained import start_backbone
 from resolute.models.srgan import Chain, Generator, SRDiscriminator
 from resolute.models.swa import Classifier
+from resolute.models.weights import filled_names
 
 # Phases. The first two move the same weights, one after the other.
 WARMUP, GENERATOR, DISCRIMINATOR, IDENTITY = "warmup", "generator", "discriminator", "identity"
@@ -85,16 +86,11 @@ class CSRGAN(CSRGANMatcher):
         phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(
             chain, backbone, config, input_spec=input_spec, height_reference=height_reference
         )
         self.phases = phases
-        # No weight file of a backbone fills the exponent of a generalised mean.
-        started = {n for n, _ in self.named_parameters() if n.startswith("backbone.")}
-        started -= {n for n in started if n.endswith(".exponent")}
-        self._pretrained = frozenset(started if is_pretrained else ())
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = Classifier(backbone.embedding_dim, num_identities)  # type: ignore[arg-type]
         width = config.discriminator_width
@@ -134,7 +130,7 @@ class CSRGAN(CSRGANMatcher):
             IDENTITY: ("backbone.", "classifier."),
         }[phase.name]
         named = [(n, p) for n, p in self.named_parameters() if n.startswith(parts)]
-        pretrained = self._pretrained if phase.name == IDENTITY else frozenset()
+        pretrained = filled_names(self) if phase.name == IDENTITY else frozenset()
         return grouped(named, phase.optimiser, pretrained=pretrained)
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
@@ -277,7 +273,6 @@ def build_csr_gan(blueprint: Blueprint, *, streams: Streams) -> tuple[CSRGAN, st
             phases=_phases(blueprint, config),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     start = report.summary() if report else "random weights"
     if config.perceptual_weights:

@@ -42,6 +42,7 @@ from resolute.models.backbone import Backbone
 from resolute.models.pretrained import start_backbone
 from resolute.models.teacher import Teacher
 from resolute.models.two_stream import TwoStream
+from resolute.models.weights import filled_names
 
 QUALITY_MOMENTUM = 0.05
 RESOLUTION = "resolution"  # name of the phase before ``main``
@@ -68,7 +69,6 @@ class FTWA(FTWAMatcher):
         phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(
             network,
@@ -78,7 +78,6 @@ class FTWA(FTWAMatcher):
             height_reference=height_reference,
         )
         self.phases = phases
-        self._is_pretrained = is_pretrained
         self.teacher = Teacher(network) if config.has_teacher else None
 
     @property
@@ -97,11 +96,7 @@ class FTWA(FTWAMatcher):
         if phase.name == RESOLUTION:
             parts = ("raft.", f"network.{self.network.lr_part}.")
             named = [(n, p) for n, p in named if n.startswith(parts)]
-        new = {f"network.{n}" for n in self.network.new_parameters}
-        started = frozenset(n for n, _ in named if n.startswith("network.") and n not in new)
-        return grouped(
-            named, phase.optimiser, pretrained=started if self._is_pretrained else frozenset()
-        )
+        return grouped(named, phase.optimiser, pretrained=filled_names(self))
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
         """Compute the weighted terms of [FTWA eq. 8], and what a teacher adds.
@@ -370,7 +365,6 @@ def build_ftwa(blueprint: Blueprint, *, streams: Streams) -> tuple[FTWA, str]:
             phases=_phases(blueprint, config),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"
 

@@ -21,12 +21,13 @@ from resolute.methods.blueprint import Blueprint
 from resolute.methods.contract import ParameterGroup, Phase, grouped
 from resolute.methods.graph import Description, Graphs, Role, Traced
 from resolute.methods.settings.plain_sr import RESTORATION_SCHEDULE, PlainSRConfig
-from resolute.methods.two_routes import TwoRoutes, filled_names
+from resolute.methods.two_routes import TwoRoutes
 from resolute.models.osnet import OSNet
 from resolute.models.pretrained import start_backbone
 from resolute.models.resnet import ResNet
 from resolute.models.super_resolution import Restorer
 from resolute.models.swa import BNNeck, Classifier
+from resolute.models.weights import filled_names
 
 RESTORATION = "restoration"  # name of the phase before ``main``
 
@@ -55,7 +56,6 @@ class PlainSR(TwoRoutes):
         phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(config, input_spec=input_spec, height_reference=height_reference)
         self.phases = phases
@@ -66,7 +66,6 @@ class PlainSR(TwoRoutes):
         if config.restoration == "network":
             self.restorer = Restorer(width=config.width, num_blocks=config.num_blocks)
         self.enlargement = config.enlargement
-        self._is_pretrained = is_pretrained
 
     def parameter_groups(self, phase: Phase) -> list[ParameterGroup]:
         """List what a phase moves.
@@ -80,8 +79,7 @@ class PlainSR(TwoRoutes):
             for n, p in self.named_parameters()
             if p.requires_grad and n.startswith("restorer.") == is_restoration
         ]
-        started = filled_names(self.network) if self._is_pretrained else frozenset()
-        return grouped(named, phase.optimiser, pretrained=started)
+        return grouped(named, phase.optimiser, pretrained=filled_names(self))
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
         """Compute the terms of a phase.
@@ -262,7 +260,6 @@ def build_plain_sr(blueprint: Blueprint, *, streams: Streams) -> tuple[PlainSR, 
             phases=_phases(blueprint, config),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"
 

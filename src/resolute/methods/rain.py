@@ -41,6 +41,7 @@ from resolute.models.discriminators import Discriminator
 from resolute.models.pretrained import start_backbone
 from resolute.models.staged import Staged
 from resolute.models.swa import BNNeck, Classifier
+from resolute.models.weights import filled_names
 
 DISCRIMINATOR = "discriminator"  # name of the phase before ``main``
 
@@ -74,11 +75,9 @@ class RAIN(OneVector):
         phases: tuple[Phase, ...],
         is_labelled: NDArray[np.bool_],
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(config, input_spec=input_spec, height_reference=height_reference)
         self.phases = phases
-        self._is_pretrained = is_pretrained
         self.extractor = extractor
         self.labelled: Labelled | None = Labelled(is_labelled)
         has_classifier = config.weight_identity > 0
@@ -150,13 +149,7 @@ class RAIN(OneVector):
             for name, parameter in self.named_parameters()
             if name.startswith("discriminators.") == is_adversary
         ]
-        new = {f"extractor.{name}" for name in self.extractor.new_parameters}
-        started = {n for n, _ in named if n.startswith("extractor.") and n not in new}
-        return grouped(
-            named,
-            phase.optimiser,
-            pretrained=frozenset(started) if self._is_pretrained else frozenset(),
-        )
+        return grouped(named, phase.optimiser, pretrained=filled_names(self))
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:
         """Compute the weighted terms of a phase.
@@ -199,7 +192,8 @@ class RAIN(OneVector):
     ) -> dict[str, Tensor]:
         """Compute L_cls and L_tri, of images with labels.
 
-        L_cls is the mean over HR images plus the mean over LR images, as in all rows of the frame.
+        L_cls is the mean over HR images plus the mean over LR images and twins, or twice the former
+        where there are HR images alone, so that its balance with L_tri stays.
         L_tri takes its positives and negatives from both [assumed].
         """
         config = self.config
@@ -213,7 +207,10 @@ class RAIN(OneVector):
             )
             mean_hr = mean_of_labelled(identity[:num_pairs], classes[:num_pairs])
             mean_lr = mean_of_labelled(identity[num_pairs:], classes[num_pairs:])
-            terms["identity"] = config.weight_identity * (mean_hr + mean_lr)
+            has_lr = len(identity) > num_pairs
+            terms["identity"] = config.weight_identity * (
+                mean_hr + (mean_lr if has_lr else mean_hr)
+            )
         if config.weight_triplet > 0:
             sources = torch.cat([batch.sources_hr, batch.sources_hr, batch.sources_lr])
             if not labelled.has_all:
@@ -285,7 +282,6 @@ def build_rain(blueprint: Blueprint, *, streams: Streams) -> tuple[RAIN, str]:
             phases=_phases(blueprint, config),
             is_labelled=draw_labelled(blueprint.num_identities, config.labelled, streams=streams),
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"
 

@@ -38,6 +38,7 @@ from resolute.models.ffsr import FFSR, STRIDE
 from resolute.models.pretrained import start_backbone
 from resolute.models.rife import MixedStreams
 from resolute.models.swa import Classifier
+from resolute.models.weights import filled_names
 
 
 class RIFE(OneVector):
@@ -65,11 +66,9 @@ class RIFE(OneVector):
         phases: tuple[Phase, ...],
         num_identities: int,
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(config, input_spec=input_spec, height_reference=height_reference)
         self.phases = phases
-        self._is_pretrained = is_pretrained
         self.network = network
         width, zero_tail = config.ffsr_width, config.ffsr_zero_tail
         self.ffsr = FFSR(width, zero_tail=zero_tail) if config.restores else None
@@ -88,12 +87,8 @@ class RIFE(OneVector):
         Args:
             phase: ``main``.
         """
-        new = {f"network.{n}" for n in self.network.new_parameters}
-        named = list(self.named_parameters())
-        started = frozenset(n for n, _ in named if n.startswith("network.") and n not in new)
-        return grouped(
-            named, phase.optimiser, pretrained=started if self._is_pretrained else frozenset()
-        )
+        named = self.named_parameters()
+        return grouped(named, phase.optimiser, pretrained=filled_names(self))
 
     def losses(self, batch: Batch, phase: Phase) -> dict[str, Tensor]:  # noqa: ARG002 (one phase)
         """Compute cross entropy + 0.1 restoration + 0.01 attention [Mao 2019].
@@ -235,6 +230,5 @@ def build_rife(blueprint: Blueprint, *, streams: Streams) -> tuple[RIFE, str]:
             ),
             num_identities=blueprint.num_identities,
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, report.summary() if report else "random weights"

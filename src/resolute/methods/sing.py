@@ -34,13 +34,14 @@ from resolute.losses.super_resolution import image_euclidean
 from resolute.methods.blueprint import Blueprint
 from resolute.methods.contract import ParameterGroup, Phase, grouped
 from resolute.methods.settings.sing import RESTORATION_SCHEDULE, SINGConfig
-from resolute.methods.two_routes import TwoRoutes, filled_names
+from resolute.methods.two_routes import TwoRoutes
 from resolute.models.backbone import Backbone
 from resolute.models.config import ModelConfig
 from resolute.models.dgd import DGD, DGDHead
 from resolute.models.pretrained import start_backbone
 from resolute.models.super_resolution import BORDER, LumaSuperResolution
 from resolute.models.swa import BNNeck, Classifier
+from resolute.models.weights import filled_names
 
 RESTORATION = "restoration"  # name of the phase before ``main``
 ASPECT = 128 / 48  # height / width of the HR images that the area is compared with [SING]
@@ -71,7 +72,6 @@ class SING(TwoRoutes):
         input_spec: InputSpec,
         phases: tuple[Phase, ...],
         height_reference: float,
-        is_pretrained: bool,
     ) -> None:
         super().__init__(config, input_spec=input_spec, height_reference=height_reference)
         self.is_normalised = config.normalise
@@ -82,7 +82,6 @@ class SING(TwoRoutes):
         self.network = network
         self.neck = neck
         self.classifier = classifier
-        self._is_pretrained = is_pretrained
         self.register_buffer("factors", torch.tensor(config.factors), persistent=False)
 
     factors: Tensor
@@ -100,9 +99,8 @@ class SING(TwoRoutes):
         if phase.name == RESTORATION:
             return grouped(restoring, phase.optimiser, pretrained=frozenset())
         identifying = [(n, p) for n, p in named if not n.startswith(prefix)]
-        started = filled_names(self.network) if self._is_pretrained else frozenset()
         return [
-            *grouped(identifying, phase.optimiser, pretrained=started),
+            *grouped(identifying, phase.optimiser, pretrained=filled_names(self)),
             *self._restoring_groups(restoring, phase),
         ]
 
@@ -353,7 +351,6 @@ def build_sing(blueprint: Blueprint, *, streams: Streams) -> tuple[SING, str]:
             input_spec=blueprint.input_spec,
             phases=_phases(blueprint, config),
             height_reference=blueprint.height_reference,
-            is_pretrained=bool(model.weights),
         )
     return method, start
 

@@ -17,7 +17,6 @@ from resolute.methods.ftwa_matching import BORDER_RATIO, LR_HEIGHT_RATIO
 from resolute.methods.graph import Description, Routing
 from resolute.methods.maps import maps_by_role
 from resolute.methods.modes import evaluating
-from resolute.models.pooling import GeneralisedMean
 
 
 class TwoRoutes(nn.Module):
@@ -159,22 +158,3 @@ class TwoRoutes(nn.Module):
 
     def _scaled(self, vectors: Tensor) -> Tensor:
         return functional.normalize(vectors, dim=2) if self.is_normalised else vectors
-
-
-def filled_names(network: nn.Module) -> frozenset[str]:
-    """Name the parameters of an identity network that a weight file of its backbone fills.
-
-    Args:
-        network: the backbone, a submodule called ``network``.
-
-    Returns:
-        Names with that prefix.
-    """
-    new = {
-        id(parameter)
-        for module in network.modules()
-        if isinstance(module, GeneralisedMean)
-        for parameter in module.parameters()
-    }
-    named = network.named_parameters(prefix="network")
-    return frozenset(name for name, parameter in named if id(parameter) not in new)

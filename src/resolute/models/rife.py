@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from resolute.models.backbone import Backbone
-from resolute.models.pooling import GeneralisedMean
 
 _PROBE = (1, 3, 64, 64)  # large enough for every stage of every backbone
 
@@ -67,16 +66,6 @@ class MixedStreams(nn.Module):
         self.pool = first.pooling()
         self.embedding_dim = first.embedding_dim
         self.uses_neck = first.uses_neck
-
-    @property
-    def new_parameters(self) -> frozenset[str]:
-        """Names of the parameters that no weight file of a backbone fills."""
-        return frozenset(
-            f"{prefix}.{name}"
-            for prefix, module in self.named_modules()
-            if isinstance(module, StreamAttention | GeneralisedMean)
-            for name, _ in module.named_parameters()
-        )
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Describe images by maps.

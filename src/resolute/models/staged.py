@@ -7,7 +7,6 @@ from torch import Tensor, nn, zeros
 from torch.func import functional_call
 
 from resolute.models.backbone import Backbone
-from resolute.models.pooling import GeneralisedMean
 
 
 class Staged(nn.Module):
@@ -28,16 +27,6 @@ class Staged(nn.Module):
         self.feature_channels = backbone.feature_channels
         self.embedding_dim = backbone.embedding_dim
         self.uses_neck = backbone.uses_neck
-
-    @property
-    def new_parameters(self) -> frozenset[str]:
-        """Names of the parameters that no weight file of a backbone fills."""
-        return frozenset(
-            f"{prefix}.{name}"
-            for prefix, module in self.named_modules()
-            if isinstance(module, GeneralisedMean)
-            for name, _ in module.named_parameters()
-        )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute the maps of all stages.

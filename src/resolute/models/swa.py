@@ -59,7 +59,8 @@ class QualityEvaluator(nn.Module):
                 raise ConfigError("quality: this evaluator reads native heights, and got none")
             embedding = torch.cat([embedding, log_heights[:, None]], dim=1)  # (N, D + 1)
         score = self.score(torch.relu(self.hidden(embedding))).squeeze(1)  # (N,)
-        return self.floor + (1 - self.floor) * torch.sigmoid(score)
+        # A bf16 sigmoid has steps of 0.4 % around one half, where the weights start.
+        return self.floor + (1 - self.floor) * torch.sigmoid(score.float())
 
 
 class Classifier(nn.Linear):

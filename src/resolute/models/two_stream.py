@@ -12,7 +12,6 @@ from resolute.core.errors import ConfigError, ShapeError
 from resolute.core.shapes import check_shape
 from resolute.models.adapter import ResolutionAdapters
 from resolute.models.backbone import Backbone
-from resolute.models.pooling import GeneralisedMean
 
 
 class TwoStream(nn.Module):
@@ -61,17 +60,6 @@ class TwoStream(nn.Module):
         if self.adapters is not None:
             return "adapters"
         return "encoder_hr" if self.encoder_lr is None else "encoder_lr"
-
-    @property
-    def new_parameters(self) -> frozenset[str]:
-        """Names of the parameters that no weight file of a backbone fills."""
-        new = (ResolutionAdapters, GeneralisedMean)
-        return frozenset(
-            f"{prefix}.{name}"
-            for prefix, module in self.named_modules()
-            if isinstance(module, new)
-            for name, _ in module.named_parameters()
-        )
 
     def maps(
         self,

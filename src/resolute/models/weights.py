@@ -36,6 +36,10 @@ STEMS: dict[str, tuple[str, Any]] = {
     "the strong baseline": ("stem_relu", False),
 }
 
+# On a layer: names of its own parameters that a file filled. It goes where the layer goes, into
+# parts of a method and copies of them.
+_FILLED = "filled_by_file"
+
 # The state is the file itself or stands under one of these keys.
 STATE_KEYS = ("state_dict", "model")  # Torchreid, FastReID
 
@@ -188,7 +192,31 @@ def load_weights(
     with torch.no_grad():
         for name in report.matched:
             targets[name].copy_(state[name])
+    _mark(module, frozenset(report.matched))
     return report
+
+
+def filled_names(network: nn.Module) -> frozenset[str]:
+    """Name the parameters that weight files filled, in any part or copy of a backbone.
+
+    Args:
+        network: anything that holds layers of backbones.
+
+    Returns:
+        Names as in ``named_parameters``; none where every weight was drawn.
+    """
+    return frozenset(
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, layer in network.named_modules()
+        for name in getattr(layer, _FILLED, ())
+    )
+
+
+def _mark(module: nn.Module, filled: frozenset[str]) -> None:
+    for prefix, layer in module.named_modules():
+        own = [name for name, _ in layer.named_parameters(recurse=False)]
+        names = (name for name in own if f"{prefix}.{name}".removeprefix(".") in filled)
+        setattr(layer, _FILLED, frozenset(names))
 
 
 def rename(state: Mapping[str, Tensor], *, where: str = "") -> dict[str, Tensor]:

@@ -26,8 +26,8 @@ class CADNetConfig(MethodConfig):
         weight_reconstruction: lambda_2, of L_rec [assumed: 1].
         weight_image: lambda_3, of the adversarial term on images, D_I [assumed: 1].
         margin: triplet margin [assumed: 2].
-        mining: hard = hardest positive and negative per anchor; all = mean over triplets with
-            positive loss [assumed].
+        mining: hard = hardest positive and negative per anchor; all = per anchor the
+            mean over its triplets with positive loss [assumed].
         label_smoothing: mass spread over other identities [assumed: none].
         decoder_widths: channels that each block of G but the last leaves [assumed: ARN].
         decoder_convs: 3x3 convolutions per block of G [assumed: ARN].

@@ -34,9 +34,10 @@ class FTWAConfig(MethodConfig):
             0 = off [ours].
         weight_similarity: both terms are the mean of 1 - cosine plus this times the difference
             between the batch's similarity matrices [ours].
-        teacher: who gives v*: self = the network as it is, without gradient; start = a copy of its
-            start weights; average = a running average of its weights. Copies work in evaluation
-            mode and stay out of the model file [ours].
+        teacher: who gives v*, where a term above or the share below asks for it: self = the network
+            as it is, without gradient; start = a copy of its start weights; average = a running
+            average of its weights. Copies work in evaluation mode and stay out of the model file
+            [ours].
         teacher_momentum: share that the teacher `average` keeps at each step [ours].
         resolution_share: first part of the run in which what meets LR images alone (E_L, or the
             only encoder, and T) learns without labels: both terms above, each with weight 1, on HR
@@ -44,7 +45,7 @@ class FTWAConfig(MethodConfig):
         margin: triplet margin m [FTWA 3.2].
         label_smoothing: mass spread over other identities; the paper has plain one-hot targets.
         mining: hard = hardest positive and negative per anchor [assumed: strong baseline];
-            all = mean over triplets with positive loss [FTWA eq. 6, literal].
+            all = per anchor the mean over its triplets with positive loss [assumed: eq. 6 sums].
         raft_reduction: mean over all elements, or channel_sum = sum over channels, mean over
             places [assumed]; the paper writes an L1 norm [FTWA eq. 2].
         raft_width: inner channels w of T [assumed: Hui 2019].
@@ -194,6 +195,11 @@ class FTWAConfig(MethodConfig):
                 "method.weight_distill, weight_transfer and resolution_share: there is no twin to "
                 "teach; set method.twins true"
             )
+        if self.teacher != "self" and not self.has_teacher:
+            raise ConfigError(
+                f"method.teacher {self.teacher}: there is nothing to teach; set "
+                "method.weight_transfer, weight_distill or resolution_share, or method.teacher self"
+            )
         if self.weight_transfer > 0 and self.spaces == 1:
             raise ConfigError(
                 "method.weight_transfer: one space has no T to teach; use method.weight_distill"
@@ -207,10 +213,17 @@ class FTWAConfig(MethodConfig):
             "evaluator_height",
             "balance_quality",
             "evaluator_watches",
+            "evaluator_detach",
+            "evaluator_floor",
         ):
             if getattr(self, name) and self.spaces == 1:
                 raise ConfigError(f"method.{name}: needs two spaces")
-        for name in ("balance_quality", "evaluator_watches"):
+        for name in (
+            "balance_quality",
+            "evaluator_watches",
+            "evaluator_detach",
+            "evaluator_floor",
+        ):
             if getattr(self, name) and self.evaluator == "ones":
                 raise ConfigError(f"method.{name}: needs an evaluator, not 'ones'")
         for name in ("centre_quality", "evaluator_height"):

@@ -25,7 +25,7 @@ class PlainSRConfig(MethodConfig):
         weight_identity: weight of the cross entropy, as of the baseline [FTWA 3.2].
         weight_triplet: weight of the triplet loss, as of the baseline [FTWA 3.2].
         margin: of the triplet loss [assumed: strong baseline].
-        mining: hardest per anchor, or the mean over active triplets.
+        mining: hardest per anchor, or per anchor the mean over its active triplets.
         label_smoothing: mass spread evenly over identities.
     """
 

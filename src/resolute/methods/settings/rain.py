@@ -30,8 +30,8 @@ class RAINConfig(MethodConfig):
         labelled: share of the training identities that have labels, drawn by the seed of the run;
             the others feed L_rec and L_adv alone [RAIN, semi-supervised].
         margin: triplet margin [assumed: as CAD-Net].
-        mining: hard = hardest positive and negative per anchor; all = mean over triplets with
-            positive loss [assumed].
+        mining: hard = hardest positive and negative per anchor; all = per anchor the
+            mean over its triplets with positive loss [assumed].
         label_smoothing: mass spread over other identities [assumed: none].
         decoder_widths: channels that each block of G but the last leaves [ARN].
         decoder_convs: 3x3 convolutions per block of G [ARN].
