@@ -174,15 +174,16 @@ def num_processes(options: argparse.Namespace) -> int:
     return max(1, min(by_cores, int(free) // MIB_PER_CELL))
 
 
-def run_all(pool: Pool, jobs: Sequence[Job], options: argparse.Namespace) -> bool:
+def run_all(
+    pool: Pool, jobs: Sequence[tuple[str, Sequence[str]]], options: argparse.Namespace
+) -> bool:
     """Run jobs in order, as many at once as the pool holds; tell whether the time sufficed."""
     left = list(jobs)
     deadline = BEGIN + 60 * options.minutes - GRACE_S
     try:
         while left or pool.running:
             while left and len(pool.running) < pool.size:
-                job = left.pop(0)
-                pool.start(job.name, command_of(job, options))
+                pool.start(*left.pop(0))
             time.sleep(0.2)
             pool.collect()
             if time.perf_counter() > deadline:
@@ -260,11 +261,11 @@ def main(words: Sequence[str] | None = None) -> int:
     if not options.no_speed:
         more = SMOKE_SPEED if options.smoke else []
         speed = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--device", options.device]
-        pool.start("gpu", [*speed, "--out", str(options.out / "gpu.json"), *more])
-        pool.running["gpu"].wait()
-        pool.collect()
+        speed += ["--out", str(options.out / "gpu.json"), *more]
+        run_all(pool, [("gpu", speed)], options)
     with shared_chip(environment, wanted=options.mps) as pool.environment:
-        is_finished = run_all(pool, jobs, options)
+        named = [(job.name, command_of(job, options)) for job in jobs]
+        is_finished = run_all(pool, named, options)
     words_of_page = [sys.executable, "-m", "resolute", "results"]
     words_of_page += ["--folder", str(options.out / "results")]
     words_of_page += ["--out", str(options.out / "results.md")]

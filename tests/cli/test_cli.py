@@ -105,19 +105,27 @@ def test_mistakes_give_one_line_and_exit_code_2(capsys, words, message):
     assert message in err
 
 
+def test_the_help_of_a_method_lists_its_own_settings(capsys):
+    for words, there in ((("rain",), "--method.labelled"), ((), "--method.encoders")):
+        code, out, _ = run(capsys, "train", *words, "--help")
+        assert code == 0
+        assert there in out
+        assert f"train {words[0] if words else 'ftwa'} --data mlr-viper" in out
+
+
 def test_train_evaluate_and_describe(capsys, tmp_path):
     folder = tmp_path / "run"
     more = ("--train.epochs", "1", "--method.raft_width=16", "--evaluate")
     code, out, err = run(capsys, *small_training(folder, tmp_path / "cache", *more))
     assert code == 0, err
-    assert "LR, as the protocol" in out
+    assert "as the protocol" in out
     assert (folder / "result.json").is_file()
     written = str(tmp_path / "scores.json")
     code, out, err = run(capsys, "evaluate", str(folder), "--heights", "--json", written)
     assert code == 0, err
     assert "by height of the query" in out
     assert "128-255" in out
-    assert "LR, all at r=8" in out
+    assert "all at r=8" in out
     assert "HR, undegraded" in out
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores["ftwa"]) == {"protocol", "r=8", "hr"}
@@ -125,7 +133,7 @@ def test_train_evaluate_and_describe(capsys, tmp_path):
     more = ("--flip", "--expand", "2", "--rerank", "--tpr", "--activation-maps", str(maps))
     code, out, err = run(capsys, "evaluate", str(folder), *more, "--queries", "2")
     assert code == 0, err
-    for row in ("LR, mirror averaged", "LR, expanded", "LR, re-ranked", "TPR@FPR=0.01"):
+    for row in ("mirror averaged", "expanded", "re-ranked", "TPR@FPR=0.01"):
         assert row in out
     assert "activation maps of 2 queries" in out
     assert len(list(maps.glob("*.png"))) == 2

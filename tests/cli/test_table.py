@@ -102,6 +102,14 @@ def test_mistakes_give_one_line_and_exit_code_2(capsys, words, message):
     assert message in err
 
 
+def test_several_processes_of_one_launch_are_refused(capsys, monkeypatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    code, _, err = run(capsys, "table2", "--data", "mlr-synthetic")
+    assert code == 2
+    assert "one process trains one cell; start it without torchrun" in err
+
+
 def test_numbers_and_ranges():
     assert counts("--trials", "0-2,7, 1") == [0, 1, 2, 7]
     with pytest.raises(ConfigError, match="expected numbers"):

@@ -1,6 +1,7 @@
 """From settings to files to scores, and everything that stands between a run and its number."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ from resolute.core.errors import CheckpointError, ConfigError
 from resolute.core.types import Resolution
 from resolute.data.benchmark import open_split
 from resolute.engine.convert import convert
+from resolute.engine.lock import held
 from resolute.engine.result import Result
-from resolute.engine.run import train
+from resolute.engine.run import LOCK_NAME, train
 from resolute.engine.score import evaluate
 from resolute.inference.load import load
 from resolute.methods.catalogue import METHODS
@@ -57,6 +59,11 @@ def test_scores_carry_their_provenance_and_survive_the_file(trained):
     assert result.training["steps"] == 6
     assert result.training["parameters"] == result.num_parameters
     assert result.notes == ()
+    split = open_split(config.data)
+    assert result.measures["identities"] == {
+        "train": len({r.pid for r in split.train}),
+        "test": len({r.pid for r in split.query}),
+    }
     assert {"torch", "pillow", "numpy", "resolute"} <= set(result.versions)
     assert Result.read(folder / "result.json") == result
     assert evaluate(folder) == result
@@ -124,6 +131,33 @@ def test_a_training_that_is_refused_leaves_the_run_alone(
     with pytest.raises(error, match=message):
         train(override(config, {"method.margin": 0.5}), run, resume=resume)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_run_in_progress_takes_no_other_process(trained, tmp_path):
+    folder, config = trained
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with held(run / LOCK_NAME) as other:
+        assert other is None
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} trains in it; wait for it"):
+            train(override(config, {"train.epochs": 9}), run, resume="changed")
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_going_on_with_a_finished_run_changes_nothing_but_its_checkpoint(trained, tmp_path):
+    folder, config = trained
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    evaluate(run)
+    kept = {n: (run / n).read_bytes() for n in ("model.safetensors", "model_card.md")}
+    assert b"Not scored yet" not in kept["model_card.md"]
+    result = train(config, run, resume="exact")
+    assert (result.steps, result.steps_here) == (6, 0)
+    assert {n: (run / n).read_bytes() for n in kept} == kept
+    (run / "model.safetensors").unlink()  # killed between checkpoint and model
+    train(config, run, resume="exact")
+    assert (run / "model.safetensors").exists()
 
 
 def test_missing_settings_and_models_are_named(tmp_path):

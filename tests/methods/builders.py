@@ -98,7 +98,7 @@ def small_blueprint(
     return Blueprint(
         name=name,
         model=ModelConfig(backbone=backbone, height=HEIGHT, width=WIDTH, pooling=pooling),
-        method=replace(VARIANTS[name], **{**SMALL[type(VARIANTS[name])], **changes}),
+        method=replace(VARIANTS[name], **{**SMALL.get(type(VARIANTS[name]), {}), **changes}),
         optimiser=OptimiserConfig(learning_rate=2e-3),
         schedule=ScheduleConfig(),
         num_identities=num_identities,

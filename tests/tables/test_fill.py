@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from engine.small import small_config
 
-from resolute.core.errors import ConfigError, ReidError
+from resolute.core.errors import ReidError
+from resolute.engine.lock import held
 from resolute.engine.result import Result
 from resolute.tables import fill as filling
 from resolute.tables.cells import plan
 from resolute.tables.fill import fill
-from resolute.tables.lock import held
 from resolute.tables.sections import grids
 from resolute.tables.standing import Places, Splits, State, stand
 
@@ -336,6 +336,29 @@ def test_what_is_missing_needs_the_folder_of_the_data(copy):
 
 def test_a_result_that_is_none_is_said(copy):
     cells, places = copy
-    places.result(cells[0]).write_text("{}")
-    with pytest.raises(ConfigError, match="not a result"):
-        stand(cells, places, Splits())
+    whole = json.loads(places.result(cells[0]).read_text())
+    damaged = [
+        "{}",
+        json.dumps(whole)[:-200],
+        json.dumps({**whole, "start": None}),
+        json.dumps({**whole, "scores": None}),
+        json.dumps({**whole, "config": {"data": {}}}),
+    ]
+    for text in damaged:
+        places.result(cells[0]).write_text(text)
+        first, *others = stand(cells, places, Splits())
+        assert first.state is State.DIFFERS
+        assert "not a result of this library" in first.detail
+        assert "--again runs it anew" in first.detail
+        assert [s.state for s in others] == [State.DONE] * 2
+
+
+def test_a_damaged_result_is_left_alone_and_made_anew_when_asked(copy, monkeypatch):
+    cells, places = copy
+    path = places.result(cells[0])
+    path.write_text("{")
+    assert [s.state for s in fill(cells[:1], places)] == [State.DIFFERS]
+    assert path.read_text() == "{"
+    anew = fill(cells[:1], places, again=True)
+    assert [s.state for s in anew] == [State.DONE]
+    assert Result.read(path) == anew[0].result

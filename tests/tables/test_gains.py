@@ -74,6 +74,9 @@ def test_a_cell_counts_once_whatever_else_it_was_scored_by(kept):
     other = cell(kept, "ftwa", 0, [0.0, 0.0], evaluation__rerank=True)
     with pytest.raises(ProtocolError, match="two results of trial 0, seed 0 have other scores"):
         grids([first, other, second])
+    wider = {name: replace(report, protocol="all-shot") for name, report in first.scores.items()}
+    with pytest.raises(ProtocolError, match=r"was scored by two protocols, .* and all-shot; keep"):
+        grids([first, replace(first, scores=wider)])
 
 
 def test_seeds_are_averaged_within_their_half(kept):
@@ -226,6 +229,11 @@ def test_measures_become_tables(kept):
     assert grids([result])[1].rows[0][-2:] == ("0.35", "–")
     assert by_title["Share of the HR space a / (a + b)"].rows[0][-3:] == ("100.0", "0.97", "0.010")
     assert by_title["What T recovers"].rows[0][2:] == ("50.0", "-25.0", "1,234", "5")
+    config = {**kept.config, "train": {**kept.config["train"], "seed": 1}}
+    other = replace(result, config=config, measures={**measures, "recovery": {"2": 0.7, "16": 0.1}})
+    recovered = next(g for g in grids([result, other]) if g.title.startswith("What T recovers"))
+    assert recovered.head[2:5] == ("r = 2", "r = 8", "r = 16")
+    assert recovered.rows[0][2:5] == ("60.0 ± 14.1", "-25.0", "10.0")
 
 
 def test_commands_of_one_table_become_one(kept):

@@ -106,6 +106,16 @@ def test_theirs_stand_beside_ours_and_are_marked(anchor):
     assert note in page
 
 
+def test_a_written_set_beside_its_origin_keeps_the_papers_columns(anchor):
+    written = cell(anchor, "baseline")
+    data = {**written.config["data"], "name": "mlr-written"}
+    written = replace(written, config={**written.config, "data": data})
+    for results in ([written, cell(anchor, "ftwa")], [cell(anchor, "ftwa"), written]):
+        scores = grids(results)[0]
+        assert columns(scores, "paper's Rank-1")["`ftwa`"] == ("43.2",)
+        assert "printed for MLR-VIPeR" in scores.notes[-1]
+
+
 def test_an_untrained_network_is_not_the_papers_baseline(anchor):
     data = "mlr-cuhk03-classic-labeled"
     trained = cell(anchor, "baseline", data=data)

@@ -8,7 +8,7 @@ from resolute.cli import main as cli
 from resolute.core.config import to_mapping
 from resolute.core.errors import ConfigError, ProtocolError
 from resolute.recipes.catalogue import find_recipe
-from resolute.tables.versus import paired, versus_grid
+from resolute.tables.versus import paired, unpaired, versus_grid
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,10 @@ def test_what_one_side_has_over_the_other(kept):
     assert found["claim"] == "no"  # one person of four: the interval reaches zero
     assert row(grid, "r=8")["gain"] == "+12.5"
     assert [r[0] for r in versus_grid(pairs, ["r=8"]).rows] == ["r=8"]
+    told = unpaired(ours, theirs)
+    assert told == "Left out, as one side alone has it: trial 7 seed 0."
+    assert told in versus_grid(pairs, left_out=told).notes
+    assert unpaired(ours, ours) == ""
 
 
 def test_map_in_place_of_rank1(kept):

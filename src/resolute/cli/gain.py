@@ -43,10 +43,11 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     options = parse(parser, words)
 
     from resolute.cli.grids import print_grid
-    from resolute.tables.versus import paired, versus_grid
+    from resolute.tables.versus import paired, unpaired, versus_grid
 
-    pairs = paired(_read(options.results), _read(options.over))
-    print_grid(versus_grid(pairs, options.score, metric=options.metric))
+    ours, theirs = _read(options.results), _read(options.over)
+    pairs, left_out = paired(ours, theirs), unpaired(ours, theirs)
+    print_grid(versus_grid(pairs, options.score, metric=options.metric, left_out=left_out))
     return 0
 
 

@@ -143,12 +143,12 @@ def table_width() -> int:
 
 def _asked(name: str) -> str:
     words = {
-        "protocol": "LR, as the protocol",
+        "protocol": "as the protocol",
         "hr": "HR, undegraded",
-        "flip": "LR, mirror averaged",
-        "expanded": "LR, expanded",
-        "rerank": "LR, re-ranked",
+        "flip": "mirror averaged",
+        "expanded": "expanded",
+        "rerank": "re-ranked",
     }
     if name.startswith("r="):
-        return f"LR, all at {name}"
-    return words.get(name, f"LR, {name}")
+        return f"all at {name}"
+    return words.get(name, name)

@@ -77,9 +77,15 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         raise ConfigError("--again and --rescore: choose one")
     trials, seeds = counts("--trials", options.trials), counts("--seeds", options.seeds)
 
+    from resolute.engine.distributed import world
     from resolute.tables.cells import plan
     from resolute.tables.standing import Places, Splits, stand
 
+    if world().size > 1:
+        raise ConfigError(
+            "table: one process trains one cell; start it without torchrun, several times where "
+            "several cells are to train at once"
+        )
     cells = plan(
         options.table,
         options.data,

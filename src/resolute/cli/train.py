@@ -12,6 +12,7 @@ from resolute.cli.scores import print_table, scores_table
 from resolute.core.config import override
 from resolute.core.errors import ConfigError
 from resolute.engine.config import RunConfig
+from resolute.methods.variants import VARIANTS
 from resolute.recipes.catalogue import FLAVOURS, find_recipe
 
 DATA = "mlr-viper"
@@ -35,9 +36,10 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "resolute train METHOD --data NAME --data.root ROOT [--recipe NAME] [--out DIR] "
         "[--section.field VALUE ...]"
     )
+    shown = next((word for word in words if word in VARIANTS), "ftwa")
     parser.epilog = settings_help(
-        find_recipe("ftwa", "mlr-viper"),
-        title="settings (defaults of: train ftwa --data mlr-viper; [source]):",
+        find_recipe(shown, DATA),
+        title=f"settings (defaults of: train {shown} --data {DATA}; [source]):",
     )
     add = parser.add_argument
     add("method", help="a method; `resolute recipes` lists them")

@@ -14,13 +14,13 @@ import torch
 from resolute.core.rng import Streams
 from resolute.core.types import Embedding, Labels, Record, Split
 from resolute.data.cache import PixelStore
-from resolute.data.catalogue import scored_training
 from resolute.data.loader import native_batches
 from resolute.engine.config import RunConfig
 from resolute.engine.constant import best_constant, best_of_each, choosing_split, with_constant
 from resolute.engine.opening import open_run
 from resolute.engine.process import torch_settings
 from resolute.engine.run import cache_folder
+from resolute.engine.score import num_identities
 from resolute.evaluation.protocol import find_protocol
 from resolute.evaluation.report import Report
 from resolute.evaluation.scoring import evaluate as score
@@ -71,7 +71,7 @@ def measure(folder: str | Path, *, overrides: Mapping[str, Any] | None = None) -
     with torch_settings(threads=config.train.threads, device=run.device):
         bench = _Bench(run.model.method, config, str(run.device))
         query, gallery = bench.embedded(split.query), bench.embedded(split.gallery)
-        found: dict[str, Any] = {"identities": _identities(split)}
+        found: dict[str, Any] = {"identities": num_identities(split)}
         found |= bench.transform(split)
         scores = {}
         if query[0].vectors.shape[1] == 2:
@@ -170,14 +170,6 @@ class _Bench:
 
     def _store(self, records: tuple[Record, ...]) -> PixelStore:
         return PixelStore.open(records, cache_folder(self._config.data))
-
-
-def _identities(split: Split) -> dict[str, int]:
-    # Sets that train beside the scored one are no part of its random halves.
-    return {
-        "train": len({record.pid for record in scored_training(split)}),
-        "test": len({record.pid for record in split.query}),
-    }
 
 
 def _has_trust(embedding: Embedding) -> bool:

@@ -38,8 +38,8 @@ class Result:
             run went on later: duration and speed are then those of its last part.
         versions: of Python and the packages that decide numbers.
         command: how to get this result again.
-        measures: what :func:`resolute.engine.measure.measure` found besides scores; empty where
-            nobody asked.
+        measures: ``identities`` trained on and tested; and where it was asked, what
+            :func:`resolute.engine.measure.measure` found besides scores.
         verification: what one threshold for all pairs can do, by name of the score; empty where
             nobody asked.
         notes: what a reader of the scores has to know, in the method's own words.
@@ -114,6 +114,7 @@ class Result:
         """
         try:
             mapping = json.loads(path.read_text())
+            _check_types(mapping)
             scores = {name: Report.from_mapping(r) for name, r in mapping["scores"].items()}
             pairs = mapping.get("verification", {})
             verification = {name: Verification.from_mapping(v) for name, v in pairs.items()}
@@ -121,5 +122,22 @@ class Result:
             return cls(**{**mapping, **read, "notes": tuple(mapping.get("notes", ()))})
         except OSError as error:
             raise ConfigError(f"cannot read result {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(f"{path}: not a result of this library ({error})") from None
+
+
+def _check_types(mapping: Mapping[str, Any]) -> None:
+    """Check what tables look up without asking.
+
+    Raises:
+        KeyError: if a part is missing.
+        TypeError: if it is of another kind.
+    """
+    for name in ("scores", "start", "config", "training", "versions"):
+        if not isinstance(mapping[name], dict):
+            raise TypeError(f"{name} is no mapping")
+    for name in ("data", "train"):
+        if not isinstance(mapping["config"][name], dict):
+            raise TypeError(f"config.{name} is no mapping")
+    if "protocol" not in mapping["scores"]:
+        raise TypeError("scores of the protocol are missing")

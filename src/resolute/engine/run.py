@@ -6,7 +6,8 @@ from), ``scalars.jsonl``, ``model.safetensors`` (to embed with) and ``result.jso
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from resolute.engine import trainer
 from resolute.engine.config import RunConfig
 from resolute.engine.distributed import World, process_group
 from resolute.engine.interpolate import keep_start, start_weights
+from resolute.engine.lock import held
 from resolute.engine.progress import Progress
 from resolute.engine.provenance import notes_of, num_trainable, portable, start_of, weights_note
 from resolute.engine.trainer import TrainResult
@@ -37,6 +39,7 @@ from resolute.methods.catalogue import METHODS
 from resolute.methods.contract import as_method
 
 CONFIG_NAME = "config.json"
+LOCK_NAME = ".lock"
 _LOG = logging.getLogger(__name__)
 
 
@@ -101,20 +104,25 @@ def train(
         }
         if world.is_main:
             _log_start(start, loader, notes)
-        result = trainer.train(
-            method,
-            loader,
-            config=config.train,
-            streams=streams,
-            run_dir=run_dir,
-            metadata=metadata,
-            world=world,
-            progress=progress,
-            resume=resume,
-            begun=lambda: write_config(run_dir, config),
-            watch=_watch(method),
-        )
-        if world.is_main:
+        with _alone(run_dir, world):
+            result = trainer.train(
+                method,
+                loader,
+                config=config.train,
+                streams=streams,
+                run_dir=run_dir,
+                metadata=metadata,
+                world=world,
+                progress=progress,
+                resume=resume,
+                begun=lambda: write_config(run_dir, config),
+                watch=_watch(method),
+            )
+            if not world.is_main:
+                return result
+            if resume == "exact" and not result.steps_here and (run_dir / MODEL_NAME).exists():
+                _LOG.info("nothing left to do: %s is of step %d", run_dir, result.steps)
+                return result
             travelling = portable(to_mapping(config))
             training = {
                 **_told(result),
@@ -145,6 +153,28 @@ def read_config(run_dir: Path) -> RunConfig:
         raise ConfigError(f"{path}: no settings of a run there: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+@contextmanager
+def _alone(run_dir: Path, world: World) -> Iterator[None]:
+    """Keep other processes out of a run folder; of one run the first holds the lock.
+
+    Raises:
+        ConfigError: if another run is at it, or the folder cannot be made.
+    """
+    with ExitStack() as stack:
+        if world.is_main:
+            try:
+                other = stack.enter_context(held(run_dir / LOCK_NAME))
+            except OSError as error:
+                raise ConfigError(
+                    f"{run_dir}: cannot become a run folder: {error.strerror}"
+                ) from error
+            if other is not None:
+                raise ConfigError(
+                    f"{run_dir}: process {other} trains in it; wait for it or choose another folder"
+                )
+        yield
 
 
 def _blueprint(

@@ -15,6 +15,7 @@ from resolute.core.types import Record, Split
 from resolute.core.version import __version__
 from resolute.data.benchmark import MLR, WRITTEN
 from resolute.data.cache import PixelStore
+from resolute.data.catalogue import scored_training
 from resolute.data.mlr import with_query_rate
 from resolute.engine.config import RunConfig
 from resolute.engine.extras import Scorer, Side
@@ -87,6 +88,7 @@ def evaluate(
         training=metadata["training"],
         versions=all_versions(),
         command=f"{metadata['command']} && resolute evaluate {place}",
+        measures={"identities": num_identities(run.split)},
         verification=scored.verification,
         notes=tuple(metadata.get("notes", ())),
     )
@@ -143,6 +145,21 @@ def score_split(
         scorer.put("flip", embedded(split.query, flipped), embedded(split.gallery, flipped))
     scorer.put_extras(asked, query)
     return scorer
+
+
+def num_identities(split: Split) -> dict[str, int]:
+    """Count who is trained on and who is asked for; gains between halves are judged by both.
+
+    Args:
+        split: of a benchmark. Sets that train beside the scored one are no part of its halves.
+
+    Returns:
+        ``train`` and ``test``.
+    """
+    return {
+        "train": len({record.pid for record in scored_training(split)}),
+        "test": len({record.pid for record in split.query}),
+    }
 
 
 def all_versions() -> dict[str, str]:

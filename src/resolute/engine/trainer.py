@@ -57,6 +57,7 @@ class TrainResult:
 
     Attributes:
         steps: steps made since the start, those before a resumption too.
+        steps_here: steps made by this call.
         epochs: complete epochs.
         is_finished: False when ``stop`` asked for an early end.
         losses: mean of each ``phase/term`` over the last epoch, as far as it was made here.
@@ -68,6 +69,7 @@ class TrainResult:
     """
 
     steps: int
+    steps_here: int
     epochs: int
     is_finished: bool
     losses: Mapping[str, float]
@@ -237,7 +239,7 @@ class _Loop:
         """
         last = _last_step(self.config, self.loader)
         self._save()  # before the first step: a full disk shows now, and every kill can be mended
-        reason = _Reason.NONE
+        first, reason = self.step, _Reason.NONE
         while self.step < last and reason == _Reason.NONE:
             reason = self._make_epoch(last)
             epochs = self.step // self.loader.steps_per_epoch
@@ -251,6 +253,7 @@ class _Loop:
             raise KeyboardInterrupt
         return TrainResult(
             steps=self.step,
+            steps_here=self.step - first,
             epochs=self.step // self.loader.steps_per_epoch,
             is_finished=self.step >= last,
             losses=self.ledger.means(),

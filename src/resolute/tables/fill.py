@@ -12,6 +12,7 @@ from resolute.core.config import to_mapping, walk
 from resolute.core.errors import ConfigError, ReidError
 from resolute.engine.checkpoint import CHECKPOINT_NAME
 from resolute.engine.convert import convert
+from resolute.engine.lock import held
 from resolute.engine.measure import measure
 from resolute.engine.progress import Progress
 from resolute.engine.provenance import portable
@@ -20,7 +21,6 @@ from resolute.engine.run import train
 from resolute.engine.score import evaluate
 from resolute.inference.load import MODEL_NAME
 from resolute.tables.cells import Cell
-from resolute.tables.lock import held
 from resolute.tables.standing import (
     Places,
     Splits,
@@ -64,7 +64,7 @@ def fill(
         One standing per cell: done, failed, differing, or left to another process.
 
     Raises:
-        ConfigError: if a kept result cannot be read, or the data settings do not fit.
+        ConfigError: if the data settings do not fit.
         DatasetError: if the data set cannot be read.
         KeyboardInterrupt: after Ctrl-C.
     """
@@ -116,13 +116,14 @@ class _Worker:
                 self._forget(cell)
             # Another process may have filled it meanwhile.
             before = stand_one(cell, self._places, self.splits)
-            if before.result is not None and not self._rescore:
-                return before  # finished, or of other settings
+            is_kept = before.state in (State.DONE, State.DIFFERS)
+            if is_kept and not self._rescore:
+                return before
             try:
                 if cell.is_anchor:
                     result = self._anchor(cell)
                 else:
-                    result = self._trained(cell, may_train=before.result is None)
+                    result = self._trained(cell, may_train=not is_kept)
             except (ReidError, OSError, RuntimeError) as error:  # torch reports by RuntimeError
                 return Standing(cell=cell, state=State.FAILED, detail=" ".join(str(error).split()))
             result.write(self._places.result(cell))

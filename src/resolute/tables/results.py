@@ -18,7 +18,7 @@ run.
 
 Scores are percent. LR queries against the HR gallery under the protocol; `r = 8` is a rate that is
 not in training unless a row's note says so; `HR query` is the undegraded query, outside the
-protocol. ± is the standard deviation over trials.
+protocol. ± is the standard deviation over trials and seeds.
 """
 
 
@@ -36,7 +36,9 @@ def read_results(folder: Path) -> list[Result]:
     """
     paths = sorted(folder.rglob("*.json"))
     if not paths:
-        raise ConfigError(f"{folder}: expected result files, found none; run resolute evaluate")
+        raise ConfigError(
+            f"{folder}: expected result files, found none; fill it with resolute table"
+        )
     return [Result.read(path) for path in paths]
 
 

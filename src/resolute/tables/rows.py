@@ -89,7 +89,14 @@ def _once(key: RowKey, results: Sequence[Result]) -> list[Result]:
     for result in results:
         trial, seed = place(result)
         first = cells.setdefault((trial, seed), result)
-        if first.scores["protocol"] != result.scores["protocol"]:
+        kept, other = first.scores["protocol"], result.scores["protocol"]
+        if kept.protocol != other.protocol:
+            raise ProtocolError(
+                f"{key.label}, start {key.start}: trial {trial}, seed {seed} was scored by two "
+                f"protocols, {kept.protocol} and {other.protocol}; keep one of them, or give them "
+                "folders of their own"
+            )
+        if kept != other:
             raise ProtocolError(
                 f"{key.label}, start {key.start}: two results of trial {trial}, seed {seed} have "
                 "other scores; keep one of them"

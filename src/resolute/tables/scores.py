@@ -178,16 +178,16 @@ def _their_cells(paper: Published | None) -> list[str]:
 
 
 def _on_papers(rows: Rows, papers: dict[RowKey, Published | None]) -> tuple[str, ...]:
-    first, *_ = rows.values()
-    benchmark = BENCHMARKS[first[0].config["data"]["name"]]
+    name = next(rows[key][0].config["data"]["name"] for key, paper in papers.items() if paper)
+    benchmark = BENCHMARKS[name]
     sources: dict[str, dict[str, None]] = {}
     remarks: dict[str, dict[str, None]] = {}
     for key, paper in papers.items():
         if paper is not None:
-            name = f"`{rows[key][0].method}`"  # once, whatever rows of it there are
-            sources.setdefault(paper.source, {})[name] = None
+            row = f"`{rows[key][0].method}`"  # once, whatever rows of it there are
+            sources.setdefault(paper.source, {})[row] = None
             if paper.remark:
-                remarks.setdefault(paper.remark, {})[name] = None
+                remarks.setdefault(paper.remark, {})[row] = None
     told = "; ".join(f"{', '.join(names)}: {source}" for source, names in sources.items())
     words = [
         f"The paper's columns are not ours: they are printed for {benchmark}, with other "

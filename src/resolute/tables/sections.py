@@ -122,7 +122,8 @@ def _recovery(rows: Rows) -> Grid:
         known = [r.measures for r in results if "recovery" in r.measures]
         if not known:
             continue
-        cells = [percent(Spread.of([m["recovery"][r] for m in known])) for r in rates]
+        found_at = [[m["recovery"][r] for m in known if r in m["recovery"]] for r in rates]
+        cells = [percent(Spread.of(values) if values else None) for values in found_at]
         cost = known[0]["transform"]
         found.append(
             (key.label, key.start, *cells, f"{cost['parameters']:,}", f"{cost['macs'] / 1e6:.0f}")

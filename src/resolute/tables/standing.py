@@ -13,13 +13,13 @@ from resolute.core.types import Split
 from resolute.data.benchmark import DataConfig, open_split
 from resolute.engine.checkpoint import CHECKPOINT_NAME
 from resolute.engine.config import RunConfig
+from resolute.engine.lock import is_held
 from resolute.engine.provenance import portable
 from resolute.engine.result import Result
 from resolute.engine.settings import FREE, leaves
 from resolute.inference.load import MODEL_NAME
 from resolute.inference.model_file import read_metadata
 from resolute.tables.cells import Cell
-from resolute.tables.lock import is_held
 
 # An untrained network depends on its data, its weights and its scoring alone.
 _OF_ANCHOR = ("data.", "model.", "evaluation.", "method.")
@@ -45,7 +45,7 @@ class Standing:
         cell: the cell.
         state: how far it is.
         detail: what differs, or what went wrong.
-        result: of a finished cell; of one that differs, what is kept.
+        result: of a finished cell; of one that differs, what is kept, if it can be read.
         minutes: that it should take, from finished cells of this data set; None without any.
     """
 
@@ -132,7 +132,7 @@ def stand(cells: Sequence[Cell], places: Places, splits: Splits) -> list[Standin
         One standing per cell, in order.
 
     Raises:
-        ConfigError: if a kept result cannot be read, or the data settings do not fit.
+        ConfigError: if the data settings do not fit.
         DatasetError: if the data set cannot be read.
     """
     standings = [stand_one(cell, places, splits) for cell in cells]
@@ -190,7 +190,11 @@ def stand_one(cell: Cell, places: Places, splits: Splits) -> Standing:
     path, run_dir = places.result(cell), places.run(cell)
     asked = splits.digest(cell)
     if path.exists():
-        kept = Result.read(path)
+        try:
+            kept = Result.read(path)
+        except ConfigError as error:
+            detail = f"{error}; --again runs it anew"
+            return Standing(cell=cell, state=State.DIFFERS, detail=detail)
         found = differences(
             cell, config=kept.config, start=kept.start, kept=kept.split_digest, asked=asked
         )

@@ -51,7 +51,28 @@ def paired(ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Pai
     return [(before[p], now[p]) for p in places]
 
 
-def versus_grid(pairs: list[Pair], scores: Iterable[str] = (), *, metric: Metric = "rank1") -> Grid:
+def unpaired(ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> str:
+    """Say which trials and seeds :func:`paired` leaves out, because one side alone has them.
+
+    Args:
+        ours: what is compared, by name.
+        theirs: what it is compared with.
+
+    Returns:
+        A sentence; nothing where both have the same.
+    """
+    alone = {place(r) for r in ours.values()} ^ {place(r) for r in theirs.values()}
+    told = ", ".join(f"trial {trial} seed {seed}" for trial, seed in sorted(alone))
+    return f"Left out, as one side alone has it: {told}." if alone else ""
+
+
+def versus_grid(
+    pairs: list[Pair],
+    scores: Iterable[str] = (),
+    *,
+    metric: Metric = "rank1",
+    left_out: str = "",
+) -> Grid:
     """Lay out what one side has over the other.
 
     Args:
@@ -59,6 +80,7 @@ def versus_grid(pairs: list[Pair], scores: Iterable[str] = (), *, metric: Metric
         scores: names of scores; by default the protocol's, those at unseen rates and those of
             undegraded queries, as far as all results have them.
         metric: what is compared of each.
+        left_out: of :func:`unpaired`.
 
     Returns:
         One line per score.
@@ -87,6 +109,7 @@ def versus_grid(pairs: list[Pair], scores: Iterable[str] = (), *, metric: Metric
         rows=tuple(found),
         notes=(
             f"They differ in: {'; '.join(_differences(*pairs[0])) or 'no setting'}.",
+            *([left_out] if left_out else []),
             "95 % over identities: bootstrap over people, each with its differences in all trials "
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
             f"sign in {100 * SAME_SIGN:.0f} % of them.",

@@ -1,4 +1,4 @@
-"""One process per cell: a lock that the system takes back when its holder dies."""
+"""One process per run and per cell: a lock that the system takes back when its holder dies."""
 
 import fcntl
 import os

@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 
-from resolute.tables.lock import held, holder, is_held
+from resolute.engine.lock import held, holder, is_held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from resolute.tables.lock import held
+from resolute.engine.lock import held
 with held(Path(sys.argv[1])) as other:
     print(other, flush=True)
     time.sleep(60)
