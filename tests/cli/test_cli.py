@@ -78,6 +78,7 @@ def test_overview_lists_every_verb(capsys):
         (["evaluate", "/nowhere"], "no model there"),
         (["evaluate", "--features", "/nowhere.npz"], "expected two .npz files"),
         (["describe", "osnet_x0_30"], "unknown backbone"),
+        (["calibrate", "ftwa-drawn"], "expected a run folder, to write the calibration beside"),
         (["convert", "/nowhere.pth"], "/nowhere.pth"),
         (["convert", "/nowhere.pth", "--data", "viper"], "only an OpenVINO graph"),
         (["convert", "/nowhere.xml"], "/nowhere.xml: cannot be read"),

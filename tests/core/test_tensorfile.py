@@ -128,10 +128,11 @@ def test_foreign_safetensors_file_names_convert(tmp_path):
         read_tensors(tmp_path / "foreign", kind="thing")
 
 
-def test_pickle_is_refused(tmp_path):
-    torch.save({"w": torch.zeros(2)}, tmp_path / "legacy.pth")
-    with pytest.raises(CheckpointError, match="not a safetensors file"):
-        read_tensors(tmp_path / "legacy.pth", kind="thing")
+def test_a_file_of_torch_names_convert(tmp_path):
+    path = tmp_path / "osnet.pth.tar"
+    torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)
+    with pytest.raises(CheckpointError, match=r"torch saved; .*convert osnet\.pth\.tar`"):
+        read_tensors(path, kind="model")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")

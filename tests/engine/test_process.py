@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from resolute.core.errors import ConfigError
 from resolute.engine.process import torch_settings
 
 CPU = torch.device("cpu")
@@ -32,6 +34,15 @@ def test_everything_is_given_back_after_an_error():
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_deterministic_debug_mode() == 0
+
+
+@pytest.mark.parametrize("threads", [-1, 10**20])
+def test_a_number_of_threads_that_is_none(threads):
+    with (
+        pytest.raises(ConfigError, match=rf"threads: expected 0 .* got {threads}"),
+        torch_settings(threads=threads, device=torch.device("cpu")),
+    ):
+        pass
 
 
 def test_zero_threads_keeps_the_choice_of_torch():

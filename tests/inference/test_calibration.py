@@ -128,25 +128,61 @@ def test_reliability_follows_what_it_was_fitted_on():
     embedding = queries(rng)
     heights = embedding.native_sizes[:, 0]
     truth = sigmoid(2.0 * (np.log(heights) - np.log(60)))
-    fit = fit_reliability(embedding, rng.random(len(heights)) < truth, num_gallery=100)
+    people = np.arange(len(heights))
+    is_first = rng.random(len(heights)) < truth
+    fit = fit_reliability(embedding, is_first, people=people, num_gallery=100)
     found = fit(embedding)
     assert found.dtype == np.float32
     assert np.abs(found - truth).mean() < 0.06
     assert fit.log_loss < fit.log_loss_constant
     assert fit(queries(rng)).min() >= 0
-    tiny = embedding.take(np.array([0]))
-    tiny.native_sizes[:] = 1  # outside the fit nothing is extrapolated
-    low = embedding.take(np.array([0]))
-    low.native_sizes[:] = 16
-    assert fit(tiny) == pytest.approx(fit(low))
+    one = embedding.take(np.array([0]))
+    at = {}
+    for height in (1, 8, 16, 199, 5000):
+        one.native_sizes[:] = height
+        at[height] = float(fit(one)[0])
+    assert at[5000] == pytest.approx(at[199], rel=0.05)  # nothing is extrapolated
+    lowest = int(heights.min())
+    one.native_sizes[:] = lowest
+    assert at[1] == pytest.approx(float(fit(one)[0]) / lowest)  # fewer lines: their share
+    assert at[1] < at[8] < at[16] < at[199]
+
+
+def test_more_pixels_never_count_against_an_image():
+    rng = np.random.default_rng(6)
+    embedding = queries(rng)
+    heights, norms = embedding.native_sizes[:, 0], np.log(embedding.norms).mean(axis=1)
+    truth = sigmoid(3 * (norms - norms.mean()) - (np.log(heights) - np.log(60)))
+    is_first = rng.random(len(heights)) < truth
+    fit = fit_reliability(embedding, is_first, people=np.arange(len(heights)), num_gallery=100)
+    assert fit.coefficients[1 + fit.features.index("log_height")] == 0
+    one = embedding.take(np.array([0]))
+    found = []
+    for height in (1, 20, 60, 190):
+        one.native_sizes[:] = height
+        found.append(float(fit(one)[0]))
+    assert found == sorted(found)
+
+
+def test_a_reliability_that_tells_nothing_is_none():
+    rng = np.random.default_rng(16)
+    embedding = queries(rng, 2000)
+    is_first = rng.random(2000) < 0.5
+    told = [
+        fit_reliability(embedding, rng.permutation(is_first), people=np.arange(2000), num_gallery=9)
+        for _ in range(5)
+    ]
+    assert sum(fit is None for fit in told) >= 3
 
 
 def test_reliability_needs_both_outcomes_and_sizes():
     embedding = queries(np.random.default_rng(7), 20)
-    assert fit_reliability(embedding, np.ones(20, dtype=bool), num_gallery=9) is None
+    people = np.arange(20)
+    everyone = np.ones(20, dtype=bool)
+    assert fit_reliability(embedding, everyone, people=people, num_gallery=9) is None
     bare = Embedding(vectors=embedding.vectors, quality=embedding.quality)
     with pytest.raises(ProtocolError, match="native sizes"):
-        fit_reliability(bare, np.arange(20) < 5, num_gallery=9)
+        fit_reliability(bare, np.arange(20) < 5, people=people, num_gallery=9)
 
 
 def test_one_stream_without_norms_has_its_height():
@@ -157,7 +193,7 @@ def test_one_stream_without_norms_has_its_height():
         quality=np.ones((100, 1), dtype=np.float32),
         native_sizes=np.column_stack([heights, heights]),
     )
-    fit = fit_reliability(embedding, heights > 90, num_gallery=100)
+    fit = fit_reliability(embedding, heights > 90, people=np.arange(100), num_gallery=100)
     assert fit.features == ("log_height",)
 
 
@@ -170,7 +206,9 @@ def test_probability_moves_with_the_prior_and_survives_the_file(tmp_path):
         data="somewhere", fingerprint="f", metric="sqeuclidean", fusion="weighted", prior=0.5,
         curve=curve, num_same=400, num_different=6000, heights=(16.0, 60.0, 199.0), log_loss=loss,
         log_loss_other=other, thresholds=(),
-        reliability=fit_reliability(embedding, rng.random(800) < 0.5, num_gallery=9),
+        reliability=fit_reliability(
+            embedding, embedding.native_sizes[:, 0] > 90, people=np.arange(800), num_gallery=9
+        ),
     )  # fmt: skip
     calibration.write(tmp_path / "calibration.json")
     again = Calibration.read(tmp_path / "calibration.json")

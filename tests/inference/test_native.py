@@ -7,7 +7,7 @@ from PIL import Image
 
 from resolute.core.errors import ConfigError, ShapeError
 from resolute.core.types import Resolution
-from resolute.inference.native import effective_height, resolution_flags
+from resolute.inference.native import effective_height, is_blank, resolution_flags
 
 
 def test_flags():
@@ -42,3 +42,23 @@ def test_effective_height_of_what_has_no_spectrum():
     assert effective_height(np.full((64, 32, 3), 7, dtype=np.uint8)) == 64
     assert effective_height(person(1)[:5, :3]) == 5
     assert effective_height(person(1)[:1, :1]) == 1
+
+
+def test_a_wide_image_has_the_detail_of_its_columns():
+    picture = person(1)
+    wide = np.tile(enlarged(picture, 4, 95), (1, 40, 1))
+    assert wide.shape[1] > 1000
+    share = effective_height(wide) / wide.shape[0]
+    assert share == pytest.approx(effective_height(wide[:, :500]) / wide.shape[0], abs=0.05)
+    assert share < 0.7
+
+
+def test_one_colour_is_no_picture():
+    rng = np.random.default_rng(0)
+    grey = np.full((64, 32, 3), 100, dtype=np.uint8)
+    assert is_blank(grey)
+    assert is_blank(grey + rng.integers(0, 3, grey.shape, dtype=np.uint8))
+    assert is_blank(np.array([[[200, 10, 10]]], dtype=np.uint8))
+    assert not is_blank(person(1))
+    grey[5, 5] = 110
+    assert not is_blank(grey)

@@ -19,6 +19,7 @@ from resolute.retrieval.types import Item, VectorSpace
 from resolute.service.app import build_app
 from resolute.service.config import ServeConfig
 from resolute.service.desk import Desk
+from resolute.service.server import impatient
 
 NUM_PEOPLE = 6
 START = 1_760_000_000.0  # seconds since the epoch
@@ -84,7 +85,9 @@ class Served(httpx.Client):
         self._listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         app = build_app(self.desk, token=token)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, http=impatient(config), log_config=None, access_log=False)
+        )
         # A daemon: a server that does not start must not keep the tests from ending.
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True

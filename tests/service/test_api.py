@@ -1,6 +1,7 @@
 """The API as a client meets it: what it answers, what it refuses, what it never says."""
 
 import asyncio
+import contextlib
 import io
 import json
 import logging
@@ -472,6 +473,50 @@ def test_retention_is_enforced_before_the_first_request(tmp_path, model):
         (event,) = client.get("/v1/audit").json()["events"]
         assert (event["action"], event["num_expired"]) == ("expire", 12)
         assert search(client, drawn(1)).json()["hits"] == []
+
+
+def test_a_connection_that_never_sends_a_head_is_closed(tmp_path, model):
+    with Served(fill(tmp_path / "g", model), model, body_timeout_s=0.5) as client:
+        address = (client.base_url.host, client.base_url.port)
+        began = b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        asked = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        for sent in (b"", began, asked + began):
+            with socket.create_connection(address, timeout=10) as connection:
+                connection.sendall(sent)
+                with contextlib.suppress(ConnectionError):
+                    while connection.recv(4096):  # until the server ends it
+                        pass
+        assert client.get("/healthz").status_code == 200
+
+
+def test_one_address_has_its_share_of_connections(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("resolute.service.server._OWN", ())
+    monkeypatch.setattr("resolute.service.server._MOST_OF_ONE", 3)
+    with Served(fill(tmp_path / "g", model), model) as client:
+        address = (client.base_url.host, client.base_url.port)
+        opened = [socket.create_connection(address, timeout=10) for _ in range(3)]
+        with (
+            socket.create_connection(address, timeout=10) as beyond,
+            contextlib.suppress(ConnectionError),
+        ):
+            assert beyond.recv(1) == b""
+        for connection in opened:
+            connection.close()
+        wait_until(lambda: _answers(client))
+
+
+def _answers(client):
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_very_many_keys_are_not_deleted_at_once(served):
+    keys = [f"cam0/{number:04d}.png" for number in range(1001)]
+    assert code(served.post("/v1/delete", json={"keys": keys})) == (422, "bad_value")
+    once = served.post("/v1/delete", json={"keys": ["cam0/0001.png"] * 5000})
+    assert (once.status_code, once.json()["num_deleted"]) == (200, 1)
 
 
 def test_deleted_bytes_go_at_the_next_round(served, tmp_path):

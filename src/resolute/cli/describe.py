@@ -22,19 +22,22 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     Raises:
         ConfigError: if the words do not fit together.
     """
-    parser.usage = "resolute describe RUN | BACKBONE [--height H] [--width W]"
-    parser.add_argument("what", help="a run folder, or a backbone such as osnet_x1_0")
+    parser.usage = "resolute describe RUN | NAME | BACKBONE [--height H] [--width W]"
+    parser.add_argument(
+        "what", help="a run folder, a model that comes along, or a backbone such as osnet_x1_0"
+    )
     parser.add_argument("--height", help="input height of a backbone (default: 256)")
     parser.add_argument("--width", help="input width of a backbone (default: 128)")
     options = parse(parser, words)
 
     from resolute.core.types import InputSpec
+    from resolute.inference.shipped import shipped_names
     from resolute.models.backbone import build_backbone
     from resolute.models.config import ModelConfig
     from resolute.models.describe import describe
 
     folder = Path(options.what).expanduser()
-    if folder.exists():
+    if folder.exists() or options.what in shipped_names():
         if options.height or options.width:
             raise ConfigError("--height and --width: a run has its own input size")
         print(_describe_run(folder))

@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from resolute.core.errors import ConfigError
 
+_MOST_THREADS = 1024
+
 T = TypeVar("T")
 
 
@@ -246,6 +248,19 @@ def _parts(text: str, *, is_text: bool) -> list[str]:
         text = text[1:-1]
     parts = text.split(",") if is_text else re.split(r"[,\s]+", text)
     return [part.strip() for part in parts if part.strip()]
+
+
+def check_threads(threads: int) -> None:
+    """Check a number of threads.
+
+    Args:
+        threads: 0 leaves the choice to who runs them.
+
+    Raises:
+        ConfigError: if it is negative, or more than any machine has.
+    """
+    if not 0 <= threads <= _MOST_THREADS:
+        raise ConfigError(f"threads: expected 0 (chosen for you) to {_MOST_THREADS}, got {threads}")
 
 
 def _convert_leaf(hint: type, value: Any, path: str) -> Any:

@@ -72,6 +72,11 @@ def calibrate(
         ProtocolError: if nothing can be fitted.
     """
     run_dir = Path(folder).expanduser()
+    if not run_dir.is_dir():
+        raise ConfigError(
+            f"{run_dir}: expected a run folder, to write the calibration beside its model; an "
+            "exported file takes that of its run: calibrate first, then export"
+        )
     if not 0 < prior < 1:
         raise ConfigError(f"prior: expected a chance between 0 and 1, got {prior}")
     changes = dict(overrides or {})
@@ -207,6 +212,7 @@ def _fit(model: Model, samples: _Samples, prior: float) -> Calibration:
         reliability=fit_reliability(
             samples.query.take(np.flatnonzero(pairs.has_match)),
             pairs.is_first[pairs.has_match],
+            people=samples.query_labels.pids[pairs.has_match],
             num_gallery=len(samples.gallery),
         ),
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from resolute.core.config import check_threads
+
 
 @contextmanager
 def torch_settings(*, threads: int, device: torch.device) -> Iterator[int]:
@@ -26,7 +28,11 @@ def torch_settings(*, threads: int, device: torch.device) -> Iterator[int]:
 
     Yields:
         The number of threads in use.
+
+    Raises:
+        ConfigError: if the number of threads is none.
     """
+    check_threads(threads)
     before = torch.get_num_threads()
     mode = torch.get_deterministic_debug_mode()
     deterministic: Any = torch.utils.deterministic  # its property is hidden from type checkers

@@ -28,6 +28,7 @@ from resolute.evaluation.protocol import find_protocol
 from resolute.inference.card import write_card
 from resolute.inference.embed import embed_records
 from resolute.inference.load import load
+from resolute.inference.shipped import is_shipped
 from resolute.methods.contract import Method
 
 
@@ -42,7 +43,8 @@ def evaluate(
 
     Args:
         folder: run folder with ``model.safetensors``, or a file exported from it to a folder in it,
-            whose result is returned, not written.
+            or the name of a model that comes with the package; of both, results are returned, not
+            written.
         overrides: settings to change by dotted path, for example ``{"data.root": "~/viper"}`` or
             ``{"method.fusion": "mean"}``. A result with changes is returned, not written.
         runtime: of an exported file: ``onnxruntime`` or ``openvino``; its own by default.
@@ -92,7 +94,7 @@ def evaluate(
         verification=scored.verification,
         notes=tuple(metadata.get("notes", ())),
     )
-    if not (run.is_export or run.changed):
+    if not (run.is_export or run.changed or is_shipped(run.file)):
         result.write(run.folder / RESULT_NAME)
         write_card(run.folder, result=result.to_mapping())
     return result

@@ -32,8 +32,8 @@ from resolute.inference.calibration import CALIBRATION_NAME
 from resolute.inference.load import find_model, load
 from resolute.inference.model import Model
 from resolute.inference.presets import find_preset
-from resolute.inference.runtimes import graph_inputs, open_exported
-from resolute.inference.shipped import shipped_folder, shipped_names
+from resolute.inference.runtimes import Exported, graph_inputs, open_exported
+from resolute.inference.shipped import is_shipped
 from resolute.inference.sidecar import GraphFile, Sidecar
 from resolute.methods.graph import Graphs, Traceable
 
@@ -87,7 +87,7 @@ def export(
             nothing is written.
     """
     source = find_model(run)
-    if out is None and _is_shipped(source):
+    if out is None and is_shipped(source):
         raise ConfigError(
             f"{run}: comes with the package, whose folder is not written to; say where: --out DIR"
         )
@@ -121,8 +121,10 @@ def export_model(
         Per preset, the files and what was measured.
 
     Raises:
-        ConfigError: if the method has no graphs to export.
+        ConfigError: if the method has no graphs to export, or was exported already.
     """
+    if isinstance(model.method, Exported):
+        raise ConfigError(f"{source}: an exported file already; give the run folder it was made of")
     if not isinstance(model.method, Traceable):
         raise ConfigError(
             f"method {model.blueprint.name}: has no graphs() to export, see resolute.methods.graph"
@@ -154,11 +156,6 @@ def export_model(
         paths = tuple(out / name for name in names)
         written.append(Written(files=paths, parity=parity, gate=traced.gate, native_cosine=kept))
     return written
-
-
-def _is_shipped(source: Path) -> bool:
-    folder = source.resolve().parent
-    return folder.name in shipped_names() and folder == shipped_folder(folder.name).resolve()
 
 
 def _check(

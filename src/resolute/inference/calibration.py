@@ -84,6 +84,9 @@ class Curve:
 class ReliabilityFit:
     """The chance that an image finds its person first, from what is known of it alone.
 
+    An image of fewer lines than any in the fit counts by the share of them that it has, and one
+    that shows nothing but one colour not at all [ours].
+
     Attributes:
         features: which of ``FEATURES`` it looks at.
         mean: of each feature, subtracted.
@@ -123,7 +126,9 @@ class ReliabilityFit:
         table = np.clip(table, self.lowest, self.highest)
         scaled = (table - np.array(self.mean)) / np.array(self.scale)
         values = self.coefficients[0] + scaled @ np.array(self.coefficients[1:])
-        return sigmoid(values).astype(np.float32)
+        fewest = math.exp(self.lowest[self.features.index("log_height")])
+        seen = np.minimum(1, np.exp(feature_table(embedding, ("log_height",))[:, 0]) / fewest)
+        return (sigmoid(values) * seen).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

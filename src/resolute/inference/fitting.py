@@ -119,17 +119,25 @@ def fit_thresholds(
 
 
 def fit_reliability(
-    embedding: Embedding, is_first: NDArray[np.bool_], *, num_gallery: int
+    embedding: Embedding,
+    is_first: NDArray[np.bool_],
+    *,
+    people: NDArray[np.int64],
+    num_gallery: int,
 ) -> ReliabilityFit | None:
     """Fit the chance of a correct Rank-1 from native height, quality ratio and norm.
+
+    More pixels never count against an image: a height that would is left out of the fit [ours].
 
     Args:
         embedding: of N queries, with native sizes.
         is_first: whether a query's match stood first, shape (N,).
+        people: who each query shows, shape (N,); no person stands on both sides of the check.
         num_gallery: images among which it stood.
 
     Returns:
-        The fit; None where all queries went one way, so that there is nothing to learn.
+        The fit; None where it knows no more of people it was not fitted on than the share of first
+        places, or where all queries went one way.
 
     Raises:
         ProtocolError: if the embeddings do not say their native sizes.
@@ -146,8 +154,10 @@ def fit_reliability(
     mean, scale = table.mean(axis=0), table.std(axis=0)
     scale[scale < 1e-6] = 1.0  # a feature that never varies says nothing
     scaled = (table - mean) / scale
+    if not _tells_more(scaled, is_first, people):
+        return None
+    theta = _rising(scaled, is_first)
     even = np.ones(len(table))
-    theta = fit_logistic(scaled, is_first, even, l2=_L2_RELIABILITY)
     rank1 = float(is_first.mean())
     constant = np.full(len(table), math.log(rank1 / (1 - rank1)))
     return ReliabilityFit(
@@ -163,6 +173,33 @@ def fit_reliability(
         log_loss=log_loss(theta[0] + scaled @ theta[1:], is_first, even),
         log_loss_constant=log_loss(constant, is_first, even),
     )
+
+
+def _rising(scaled: Floats, is_first: NDArray[np.bool_]) -> Floats:
+    """Fit bias and coefficients, that of the height, the first, at least 0."""
+    even = np.ones(len(scaled))
+    theta = fit_logistic(scaled, is_first, even, l2=_L2_RELIABILITY)
+    if theta[1] < 0:
+        others = fit_logistic(scaled[:, 1:], is_first, even, l2=_L2_RELIABILITY)
+        theta = np.insert(others, 1, 0.0)
+    return theta
+
+
+def _tells_more(scaled: Floats, is_first: NDArray[np.bool_], people: NDArray[np.int64]) -> bool:
+    """Tell whether a fit on half of the people beats the share of first places on the others."""
+    half = np.searchsorted(np.unique(people), people) % 2 == 0
+    gain = 0.0
+    for inside in (half, ~half):
+        known, asked = is_first[inside], is_first[~inside]
+        if not len(asked) or known.all() or not known.any():
+            return False
+        theta = _rising(scaled[inside], known)
+        share = known.mean()
+        constant = np.full(len(asked), math.log(share / (1 - share)))
+        even = np.ones(len(asked))
+        gain += log_loss(constant, asked, even)
+        gain -= log_loss(theta[0] + scaled[~inside] @ theta[1:], asked, even)
+    return gain > 0
 
 
 def _bits(distances: NDArray[np.float32]) -> NDArray[np.uint32]:

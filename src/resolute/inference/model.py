@@ -15,7 +15,7 @@ from resolute.inference.calibration import Calibration
 from resolute.inference.compare import Comparison, compare_pixels
 from resolute.inference.embed import Pixels, embed_pixels
 from resolute.inference.inputs import ImageLike, decoded
-from resolute.inference.native import ResolutionLike, resolution_flags
+from resolute.inference.native import ResolutionLike, is_blank, resolution_flags
 from resolute.inference.runtimes import Exported
 from resolute.methods.blueprint import Blueprint
 
@@ -124,10 +124,15 @@ class Model:
         Returns:
             Embeddings in the order of the pictures, with reliability where it was fitted.
         """
-        embedding = embed_pixels(self.method, pictures, batch_size=batch_size, device=self.device)
+        blank: list[bool] = []
+        embedding = embed_pixels(
+            self.method, _watched(pictures, blank), batch_size=batch_size, device=self.device
+        )
         if self.calibration is None or self.calibration.reliability is None:
             return embedding
-        return replace(embedding, reliability=self.calibration.reliability(embedding))
+        reliability = self.calibration.reliability(embedding)
+        reliability[blank] = 0
+        return replace(embedding, reliability=reliability)
 
     def compare(
         self,
@@ -167,6 +172,15 @@ class Model:
             height_reference=self.height_reference,
             prior=prior,
         )
+
+
+def _watched(
+    pictures: Iterable[tuple[Pixels, int]], blank: list[bool]
+) -> Iterator[tuple[Pixels, int]]:
+    """Pass pictures on, and note of each whether it shows nothing but one colour."""
+    for pixels, flag in pictures:
+        blank.append(is_blank(pixels))
+        yield pixels, flag
 
 
 def _flagged(

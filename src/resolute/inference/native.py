@@ -3,6 +3,7 @@
 Letters: N images, h, w native height and width in pixels.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,10 @@ _TAIL = 0.08
 ENLARGED = 0.7
 # Fewer lines than this have no spectrum to speak of.
 _FEWEST_LINES = 16
+# As many say what all of a wide image say.
+_MOST_COLUMNS = 512
+# Grey levels between the darkest and the brightest value of a channel: less is no picture [ours].
+_LEAST_CONTRAST = 3
 
 
 def resolution_flags(
@@ -78,7 +83,8 @@ def effective_height(pixels: NDArray[np.uint8]) -> float:
     height = pixels.shape[0]
     if height < _FEWEST_LINES:
         return float(height)
-    grey = pixels.astype(np.float64).mean(axis=2)  # (h, w)
+    some = pixels[:, :: math.ceil(pixels.shape[1] / _MOST_COLUMNS)]
+    grey = some.mean(axis=2, dtype=np.float64)  # (h, w or less)
     grey = (grey - grey.mean(axis=0)) * np.hanning(height)[:, None]
     power = (np.abs(np.fft.rfft(grey, axis=0)) ** 2).mean(axis=1)  # (h // 2 + 1,)
     detail = power * np.arange(len(power)) ** 2
@@ -89,6 +95,16 @@ def effective_height(pixels: NDArray[np.uint8]) -> float:
     line = int(np.count_nonzero(above >= _TAIL))
     share = 2 * line / height
     return float(height) if share >= ENLARGED else share * height
+
+
+def is_blank(pixels: NDArray[np.uint8]) -> bool:
+    """Tell whether an image shows nothing but one colour, compression noise aside.
+
+    Args:
+        pixels: RGB, shape (h, w, 3), 0..255.
+    """
+    contrast = pixels.max(axis=(0, 1)).astype(np.int64) - pixels.min(axis=(0, 1))
+    return bool(contrast.max() < _LEAST_CONTRAST)
 
 
 def _flag(name: ResolutionLike) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resolute.core.config import unknown_name
+from resolute.core.config import check_threads, unknown_name
 from resolute.core.errors import CheckpointError, ConfigError
 from resolute.core.images import Images
 from resolute.core.types import Embedding, InputSpec
@@ -185,7 +185,8 @@ def open_exported(
     Raises:
         CheckpointError: if a file is missing, damaged, not the one its sidecar describes, or holds
             what no export of ours holds.
-        ConfigError: if the runtime or precision is unknown, not installed, or cannot run it.
+        ConfigError: if the runtime or precision is unknown, not installed, or cannot run it, or
+            the number of threads is none.
     """
     graph = Path(path).expanduser()
     sidecar = read_sidecar(graph)
@@ -204,6 +205,7 @@ def open_exported(
     if precision == "bf16" and (runtime, sidecar.precision) != ("openvino", "f32"):
         raise ConfigError("precision bf16: needs runtime openvino and a file of precision f32")
     check_complete(graph.parent, sidecar)
+    check_threads(threads)
     count = threads or torch.get_num_threads()
     sessions: dict[str, Session] = {}
     for role in ("hr", "lr"):

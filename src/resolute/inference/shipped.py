@@ -43,3 +43,13 @@ def shipped_folder(name: str, folder: Path = _FOLDER) -> Path:
             f"model.safetensors ({known})"
         )
     return folder / name
+
+
+def is_shipped(file: Path) -> bool:
+    """Tell whether a file lies in the folder of a model that comes with the package.
+
+    Args:
+        file: of a model; nothing is to be written beside it.
+    """
+    folder = file.resolve().parent
+    return folder.name in shipped_names() and folder == shipped_folder(folder.name).resolve()

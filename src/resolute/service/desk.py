@@ -31,6 +31,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 MOST_HITS = 200
+MOST_DELETED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,8 @@ class Desk:
         _check_prior(prior)
         pictures = await self.decode([*a, *b], resolution)
         pixels = [picture for picture, _ in pictures]
-        found = compare_pixels(
+        found = await asyncio.to_thread(
+            compare_pixels,
             (pixels[: len(a)], pixels[len(a) :]),
             await self.embed(pictures),
             calibration=self.model.calibration,  # where it does not fit, the warnings say so
@@ -266,17 +268,20 @@ class Desk:
             How many were deleted, and how many erased.
 
         Raises:
-            Problem: if the server only reads, or a key is not there.
+            Problem: if the server only reads, a key is not there, or they are too many.
         """
         self.check_writing()
+        names = list(dict.fromkeys(keys))
+        if len(names) > MOST_DELETED:
+            raise Problem(422, "bad_value", f"expected at most {MOST_DELETED} keys")
 
         def work() -> tuple[list[int], int, int]:
-            ids = [self.gallery.entry(key).id for key in keys]
-            deleted = self.gallery.delete(list(dict.fromkeys(keys)))
+            ids = [self.gallery.entry(key).id for key in names]
+            deleted = self.gallery.delete(names)
             return ids, deleted, self.gallery.purge() if with_purge else 0
 
-        ids, deleted, purged = await self.there(keys, work)
-        await self.note("delete", who=who, deleted=sorted(set(ids)), num_purged=purged)
+        ids, deleted, purged = await self.there(names, work)
+        await self.note("delete", who=who, deleted=sorted(ids), num_purged=purged)
         return deleted, purged
 
     async def there(self, keys: Sequence[str], work: Callable[[], T]) -> T:

@@ -1,9 +1,12 @@
 """Run the server until it is told to stop."""
 
+import asyncio
 import logging
 import signal
 import socket
+from collections import Counter
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from resolute.core.errors import ConfigError
 from resolute.service.app import build_app
@@ -13,9 +16,15 @@ from resolute.service.events import fields
 from resolute.service.meters import missing
 from resolute.service.token import Token
 
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
 # Connections beyond those worked on: browsers keep some open.
 _MORE_CONNECTIONS = 512
 _PATIENCE_S = 30
+# Connections of one address; a proxy on this machine has those of all.
+_MOST_OF_ONE = 64
+_OWN = ("127.0.0.1", "::1")
 _LOG = logging.getLogger(__name__)
 
 
@@ -41,6 +50,7 @@ def serve(desk: Desk, *, token: Token | None = None) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=impatient(config),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -73,6 +83,60 @@ def serve(desk: Desk, *, token: Token | None = None) -> None:
             signal.signal(number, handler)
         listener.close()
     _LOG.info("stopped")
+
+
+def impatient(config: ServeConfig) -> type["H11Protocol"]:
+    """Return uvicorn's protocol with a limit to how long a request's head takes, and how many.
+
+    The guard's clock starts with the head. A connection that never ends one would be open for
+    ever, and enough of them would shut out everybody [ours].
+
+    Args:
+        config: gives the seconds.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    connected: Counter[str] = Counter()
+
+    class Impatient(H11Protocol):
+        """Closes what sends no whole head in time, and what one address opens beyond its share."""
+
+        _waiting: asyncio.TimerHandle | None = None
+        _address = ""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._address = (self.client or ("",))[0]
+            connected[self._address] += 1
+            if connected[self._address] > _MOST_OF_ONE and self._address not in _OWN:
+                transport.abort()
+                return
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            connected[self._address] -= 1
+            if not connected[self._address]:
+                del connected[self._address]
+            self._rest()
+            super().connection_lost(exc)
+
+        def _watch(self) -> None:
+            is_at_work = self.cycle is not None and not self.cycle.response_complete
+            if is_at_work:
+                self._rest()
+            elif self._waiting is None and not self.transport.is_closing():
+                self._waiting = self.loop.call_later(config.body_timeout_s, self.transport.abort)
+
+        def _rest(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+    return Impatient
 
 
 def _listen(config: ServeConfig) -> socket.socket:
