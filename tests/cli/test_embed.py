@@ -87,7 +87,7 @@ def test_broken_images_stop_or_are_counted(capsys, model, crops, tmp_path):
         ),
         (["embed", "--merge", "--out", "/tmp/nothing-here.npz"], "no shards there"),
         (["compare", "a.jpg", "b.jpg"], "required: --model"),
-        (["calibrate", "/nowhere"], "no settings of a run there"),
+        (["calibrate", "/nowhere"], "expected a run folder, to write the calibration beside"),
     ],
 )
 def test_mistakes_are_one_line(capsys, words, message):
