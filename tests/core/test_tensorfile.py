@@ -128,6 +128,13 @@ def test_foreign_safetensors_file_names_convert(tmp_path):
         read_tensors(tmp_path / "foreign", kind="thing")
 
 
+def test_a_header_of_any_length_is_a_header(tmp_path):
+    for length in range(128):
+        path = tmp_path / f"{length}"
+        write_tensors(path, {"w": torch.zeros(2)}, {"note": "x" * length}, kind="thing")
+        assert read_tensors(path, kind="thing")[1]["note"] == "x" * length
+
+
 def test_a_file_of_torch_names_convert(tmp_path):
     path = tmp_path / "osnet.pth.tar"
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, path)

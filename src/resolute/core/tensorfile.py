@@ -168,12 +168,13 @@ def _document(path: Path, blob: bytes, kind: str) -> tuple[int, dict[str, Any]]:
     Raises:
         CheckpointError: if the header is damaged, foreign or of another kind.
     """
-    if blob.startswith((b"PK\x03\x04", b"\x80")):
+    length = int.from_bytes(blob[:8], "little")
+    # Not by the first byte alone: a header's length may begin with 80, too.
+    if blob[8:9] != b"{" and blob.startswith((b"PK\x03\x04", b"\x80")):
         raise CheckpointError(
             f"{path}: a file that torch saved; make a run folder of it with `resolute convert "
             f"{path.name}` and give that"
         )
-    length = int.from_bytes(blob[:8], "little")
     if len(blob) < 8 or length > _LARGEST_HEADER or 8 + length > len(blob):
         raise CheckpointError(f"{path}: not a safetensors file, or truncated inside its header")
     try:
