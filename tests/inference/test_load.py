@@ -161,6 +161,15 @@ def calibration(model, fingerprint=None, fusion="weighted"):
     )
 
 
+def test_one_colour_has_no_reliability():
+    model = load("ftwa-drawn")
+    grey = np.full((96, 48, 3), 90, dtype=np.uint8)
+    found = model.embed([person(1), grey, person(2)]).reliability
+    assert found[1] == 0
+    assert found[0] > 0.2 < found[2]
+    assert model.embed(grey[:1, :1]).reliability.tolist() == [0]
+
+
 def test_calibration_lies_beside_the_model(model, tmp_path):
     run = save_small(tmp_path / "run")
     path = run / "calibration.json"

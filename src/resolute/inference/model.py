@@ -124,13 +124,14 @@ class Model:
         Returns:
             Embeddings in the order of the pictures, with reliability where it was fitted.
         """
+        fit = self.calibration.reliability if self.calibration is not None else None
         blank: list[bool] = []
-        embedding = embed_pixels(
-            self.method, _watched(pictures, blank), batch_size=batch_size, device=self.device
-        )
-        if self.calibration is None or self.calibration.reliability is None:
+        if fit is not None:
+            pictures = _watched(pictures, blank)
+        embedding = embed_pixels(self.method, pictures, batch_size=batch_size, device=self.device)
+        if fit is None:
             return embedding
-        reliability = self.calibration.reliability(embedding)
+        reliability = fit(embedding)
         reliability[blank] = 0
         return replace(embedding, reliability=reliability)
 

@@ -86,7 +86,7 @@ def serve(desk: Desk, *, token: Token | None = None) -> None:
 
 
 def impatient(config: ServeConfig) -> type["H11Protocol"]:
-    """Return uvicorn's protocol with a limit to how long a request's head takes, and how many.
+    """Return uvicorn's protocol with limits: to the time a head takes, and to one address.
 
     The guard's clock starts with the head. A connection that never ends one would be open for
     ever, and enough of them would shut out everybody [ours].
