@@ -63,7 +63,7 @@ def make_gallery(folder: Path, run: Path, num_images: int) -> Path:
     model = load(run)
     with Gallery.create(
         folder,
-        space=VectorSpace.of(model.embed(_draw(1)), fingerprint=model.fingerprint),
+        space=VectorSpace.of(model.embed(_draw(1))),
     ) as gallery:
         for start in range(0, num_images, 256):
             people = range(start, min(start + 256, num_images))

@@ -13,7 +13,7 @@ embedding = model.embed([record.source.pixels() for record in sharp])
 items = [Item(key=record.key, camera=f"door-{record.camid}") for record in sharp]
 
 folder = Path(tempfile.mkdtemp()) / "gallery"
-space = VectorSpace.of(embedding, fingerprint=model.fingerprint)
+space = VectorSpace.of(embedding)
 with rs.Gallery.create(folder, space=space, retention_days=30) as gallery:
     gallery.add(items, embedding)
 

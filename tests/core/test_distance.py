@@ -193,6 +193,9 @@ def test_errors_come_before_the_first_block():
         distance_rows(draw(1, 3, constant=2), draw(2, 3, constant=2), fusion="constant")
     with pytest.raises(ShapeError, match=r"\(3, 2, 5\) and \(4, 2, 6\)"):
         distance_rows(query, draw(2, 4, dim=6))
+    with pytest.raises(ProtocolError, match="query of model 'a', gallery of model 'b'"):
+        distance_rows(draw(1, 3, fingerprint="a"), draw(2, 4, fingerprint="b"))
+    assert distance_rows(draw(1, 3, fingerprint="a"), gallery), "of an unknown model: vouched for"
     with pytest.raises(ShapeError, match="equal S of at least 1"):
         distance_rows(draw(1, 3, streams=3), draw(2, 4))
 

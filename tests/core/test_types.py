@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from resolute.core.errors import ConfigError, ShapeError
+from resolute.core.errors import ConfigError, ProtocolError, ShapeError
 from resolute.core.images import Images
 from resolute.core.shapes import check_shape
 from resolute.core.types import Embedding, InputSpec, Labels, Record, Resolution, Split
@@ -77,6 +77,11 @@ def test_embedding_carries_its_optional_arrays():
     assert both.native_sizes.tolist() == [[8, 4], [6, 3], [6, 3]]
     assert both.reliability.tolist() == [0.5, 0.25, 0.25]
     assert bare.take(slice(0, 1)).norms is None
+    of_one, of_other = replace(bare, fingerprint="a"), replace(bare, fingerprint="b")
+    assert Embedding.concatenate([of_one, of_one]).fingerprint == "a"
+    assert of_one.take(slice(0, 1)).fingerprint == "a"
+    with pytest.raises(ProtocolError, match="parts of one model, got those of 'a', 'b'"):
+        Embedding.concatenate([of_one, of_other])
     with pytest.raises(ShapeError, match="norms in all parts or in none"):
         Embedding.concatenate([full, bare])
     with pytest.raises(ShapeError, match="expected reliability"):

@@ -59,8 +59,10 @@ def test_everything_an_embedding_has(tmp_path):
         metric="euclidean",
         fusion="constant",
         constant=0.25,
+        fingerprint="abc",
     )
     embedding, labels = load_features(path)
+    assert embedding.fingerprint == "abc"
     assert embedding.vectors.shape == (6, 2, 4)
     np.testing.assert_allclose(np.linalg.norm(embedding.vectors, axis=2), 1, rtol=1e-6)
     assert embedding.quality.tolist() == [[0.5, 0.5]] * 6

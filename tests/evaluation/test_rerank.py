@@ -1,6 +1,7 @@
 """Re-ranking against its literal definition; what must not change it; what is refused."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def test_smallest_sets():
 def test_one_side_may_lack_what_no_distance_needs():
     query, gallery = people(1, 4), people(2, 9)
     norms = np.ones((4, 2), dtype=np.float32)
-    with_norms = Embedding(vectors=query.vectors, quality=query.quality, norms=norms)
+    with_norms = replace(query, norms=norms, fingerprint="known")
     np.testing.assert_array_equal(reranked(with_norms, gallery), reranked(query, gallery))
 
 

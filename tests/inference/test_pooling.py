@@ -22,7 +22,7 @@ def embedding(count=6, seed=0, **changes):
         "native_sizes": rng.integers(20, 200, (count, 2)),
         "reliability": rng.uniform(0.1, 0.9, count).astype(np.float32),
     }
-    return Embedding(**(fields | changes))
+    return Embedding(**({"fingerprint": "abc"} | fields | changes))
 
 
 @pytest.mark.parametrize("kind", ["reliability", "height", "even"])
@@ -73,6 +73,7 @@ def test_one_image_is_itself_and_order_does_not_matter():
     assert np.array_equal(pool(images, np.arange(6)).vectors, images.vectors)
     order = np.array([3, 1, 5, 0, 2, 4])
     assert pool(images.take(order)).vectors == pytest.approx(pool(images).vectors, abs=1e-6)
+    assert pool(images).fingerprint == "abc"
 
 
 def test_pooling_mistakes():

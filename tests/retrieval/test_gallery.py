@@ -224,15 +224,17 @@ def test_retention_counts_from_the_image_or_from_adding(tmp_path):
 
 def test_another_model_is_refused(gallery, tmp_path):
     query = draw(2, 1)
-    with pytest.raises(
-        GalleryError, match="made by model 'model', got embeddings of model 'other'"
-    ):
-        gallery.search(query, fingerprint="other")
+    of_other = dataclasses.replace(query, fingerprint="other")
+    with pytest.raises(GalleryError, match="made by model 'model', got model 'other'"):
+        gallery.search(of_other)
     with pytest.raises(GalleryError, match="index the images again"):
-        gallery.add(items(1, start=50), query, fingerprint="other")
+        gallery.add(items(1, start=50), of_other)
     with pytest.raises(GalleryError, match="made by model 'model', got model 'other'"):
         Gallery.open(tmp_path / "g", fingerprint="other")
-    assert gallery.search(query, fingerprint="model")[0].hits
+    assert gallery.search(dataclasses.replace(query, fingerprint="model"))[0].hits
+    assert gallery.search(query)[0].hits, "who gives vectors of no known model vouches for them"
+    assert gallery.embedding(list(gallery.keys())[:1]).fingerprint == "model"
+    assert VectorSpace.of(of_other).fingerprint == "other"
     for change, message in (
         ({"dim": 7}, "expected embeddings with dim 6, got 7"),
         ({"streams": 1}, "num_streams 2, got 1"),

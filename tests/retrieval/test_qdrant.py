@@ -87,8 +87,9 @@ def test_open_finds_what_create_made(client):
         QdrantEngine.create(client, "people", space=engine.space)
     with pytest.raises(GalleryError, match="no gallery 'others' on this server"):
         QdrantEngine.open(client, "others")
-    with pytest.raises(GalleryError, match="made by model 'model', got embeddings of model 'x'"):
-        Gallery(engine).search(draw(1, 1), fingerprint="x")
+    with pytest.raises(GalleryError, match="made by model 'model', got model 'x'"):
+        Gallery(engine).search(dataclasses.replace(draw(1, 1), fingerprint="x"))
+    assert engine.embedding(list(Gallery(engine).keys())[:1]).fingerprint == "model"
 
 
 @pytest.mark.parametrize("days", [-1, 0, float("nan")])

@@ -44,7 +44,7 @@ def fill(folder, model, *, retention_days=None, start=START):
     people = [(pid, camid) for pid in range(1, NUM_PEOPLE + 1) for camid in (0, 1)]
     pixels = [person(pid, camid) for pid, camid in people]
     embedding = model.embed(pixels)
-    space = VectorSpace.of(embedding, fingerprint=model.fingerprint)
+    space = VectorSpace.of(embedding)
     with Gallery.create(folder, space=space, retention_days=retention_days) as gallery:
         gallery.add(
             [

@@ -240,7 +240,7 @@ class _Gate:
 
 @pytest.fixture
 def gate(model):
-    space = VectorSpace.of(model.embed(person(1)), fingerprint=model.fingerprint)
+    space = VectorSpace.of(model.embed(person(1)))
     gate = _Gate(model)
     gate.embedder = Embedder(gate, space=space, max_waiting=6)
     yield gate

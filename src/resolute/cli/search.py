@@ -82,7 +82,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         names = options.queries
         if options.same_person:
             query, names = pool(query), [" + ".join(options.queries)]
-        answers = gallery.search(query, k=options.k, where=where, fingerprint=model.fingerprint)
+        answers = gallery.search(query, k=options.k, where=where)
     calibration = model.calibration
     if calibration is not None and not calibration.fits(query):
         print(why_no_probability(calibration, query), file=sys.stderr)

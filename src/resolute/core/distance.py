@@ -55,9 +55,14 @@ def distance_rows(
         ConfigError: if fusion or metric is unknown, left open where the two sides differ, or made
             for two spaces where there are more streams.
         ShapeError: if the sides differ in S or D.
-        ProtocolError: if vectors are not finite, quality is negative or not finite, or two images
-            have no stream that both trust (a + b = 0).
+        ProtocolError: if the sides are known to be of two models, vectors are not finite, quality
+            is negative or not finite, or two images have no stream that both trust (a + b = 0).
     """
+    if query.fingerprint and gallery.fingerprint and query.fingerprint != gallery.fingerprint:
+        raise ProtocolError(
+            f"distance: query of model {query.fingerprint[:12]!r}, gallery of model "
+            f"{gallery.fingerprint[:12]!r}: their vectors cannot be compared; embed both with one"
+        )
     fusion = _agreed("fusion", fusion, query.fusion, gallery.fusion, FUSIONS)
     metric = _agreed("metric", metric, query.metric, gallery.metric, METRICS)
     if query.vectors.shape[1:] != gallery.vectors.shape[1:] or query.vectors.shape[1] == 0:

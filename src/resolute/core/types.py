@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from resolute.core.errors import ConfigError, ShapeError
+from resolute.core.errors import ConfigError, ProtocolError, ShapeError
 
 
 class Resolution(enum.Enum):
@@ -181,6 +181,8 @@ class Embedding:
             unknown.
         reliability: fitted chance in 0..1 that the image finds its match, shape (N,); None where
             none was fitted. Unlike the quality it can be compared between images [ours].
+        fingerprint: of the model that made the vectors; empty where unknown. Distances between
+            vectors of two models mean nothing, and are refused where both are known.
     """
 
     vectors: NDArray[np.float32]
@@ -191,6 +193,7 @@ class Embedding:
     norms: NDArray[np.float32] | None = None
     native_sizes: NDArray[np.int64] | None = None
     reliability: NDArray[np.float32] | None = None
+    fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 3 or self.quality.shape != self.vectors.shape[:2]:
@@ -227,11 +230,19 @@ class Embedding:
         """Join embeddings of one method along N.
 
         Args:
-            parts: at least one embedding, all with the same metric, fusion and optional arrays.
+            parts: at least one embedding, all with the same metric, fusion, optional arrays and
+                fingerprint.
 
         Raises:
             ShapeError: if one part has an optional array that another lacks.
+            ProtocolError: if their fingerprints differ.
         """
+        made_by = sorted({part.fingerprint for part in parts})
+        if len(made_by) > 1:
+            raise ProtocolError(
+                "embedding: expected parts of one model, got those of "
+                f"{', '.join(repr(name[:12]) for name in made_by)}"
+            )
         joined: dict[str, Any] = {}
         for name in _PER_IMAGE:
             values = [getattr(part, name) for part in parts]

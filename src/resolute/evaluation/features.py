@@ -20,7 +20,7 @@ from resolute.core.types import Embedding, Labels
 
 VECTOR_KEYS = ("vectors", "features", "feats")
 LABEL_KEYS = ("pids", "camids", "rates", "heights")
-SETTING_KEYS = ("quality", "metric", "fusion", "constant")
+SETTING_KEYS = ("quality", "metric", "fusion", "constant", "fingerprint")
 
 Features = tuple[Embedding, Labels]
 
@@ -35,7 +35,8 @@ def load_features(path: Path, *, normalise: bool = True) -> Features:
 
     Keys: ``vectors`` (or ``features``, ``feats``), shape (N, D) for one stream or (N, S, D);
     ``pids`` and ``camids``, shape (N,); and if present ``rates``, ``heights``, shape (N,),
-    ``quality``, shape (N, S), ``metric``, ``fusion`` and ``constant``.
+    ``quality``, shape (N, S), ``metric``, ``fusion``, ``constant`` and ``fingerprint``, any text
+    that names the model: two sides of two models are refused.
 
     Args:
         path: the file. Nothing in it is executed: pickled arrays are refused.
@@ -220,6 +221,8 @@ def _embedding(
             settings[key] = str(arrays[key])
             if settings[key] not in known:
                 raise DatasetError(f"{path}: {unknown_name(key, settings[key], list(known))}")
+    if "fingerprint" in arrays:
+        settings["fingerprint"] = str(arrays["fingerprint"])
     if "constant" in arrays:
         settings["constant"] = float(_numbers(path, "constant", arrays["constant"], (), np.float64))
     return Embedding(vectors=vectors, quality=quality, **settings)

@@ -249,4 +249,4 @@ def _common(
 
 def _bare(embedding: Embedding) -> Embedding:
     """Leave out what no distance needs, and one side may lack."""
-    return replace(embedding, norms=None, native_sizes=None, reliability=None)
+    return replace(embedding, norms=None, native_sizes=None, reliability=None, fingerprint="")

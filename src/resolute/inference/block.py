@@ -179,7 +179,7 @@ def read_arrays(path: Path, **settings: Any) -> Embedding:
 
     Args:
         path: a block or an archive.
-        **settings: metric, fusion and constant, where the file's users need them.
+        **settings: fingerprint, metric, fusion and constant, where the file's users need them.
 
     Raises:
         CheckpointError: if it is damaged.

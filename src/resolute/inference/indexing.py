@@ -244,14 +244,14 @@ class _Writer:
         if self._gallery is None:
             self._gallery = create_gallery(
                 self._place,
-                space=VectorSpace.of(embedding, fingerprint=self._model.fingerprint),
+                space=VectorSpace.of(embedding),
                 retention_days=self._options.retention_days,
                 api_key=self._api_key,
             )
         items = [item for _, item in whole]
         if self._options.has_thumbnails:
             items = [replace(item, thumbnail=thumbnail_of(pixels)) for pixels, item in whole]
-        self._gallery.add(items, embedding, fingerprint=self._model.fingerprint)
+        self._gallery.add(items, embedding)
         self.num_added += len(items)
 
     def close(self) -> None:

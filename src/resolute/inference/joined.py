@@ -27,6 +27,7 @@ from resolute.inference.block import (
 )
 
 FORMATS = (".npz", ".parquet")
+_HEAD = ("fingerprint", "metric", "fusion", "constant")
 # Without a date, so that equal contents are equal files.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -64,14 +65,14 @@ def join(out: Path, blocks: Sequence[Path], head: Mapping[str, Any]) -> None:
         write_atomically(out, lambda file: _write_parquet(file, blocks, head), remedy=GO_ON)
 
 
-def read_archive(path: str | Path) -> tuple[tuple[str, ...], Embedding, str]:
+def read_archive(path: str | Path) -> tuple[tuple[str, ...], Embedding]:
     """Read an archive that :func:`resolute.inference.archive.embed_folder` wrote.
 
     Args:
         path: ``.npz`` or ``.parquet`` file.
 
     Returns:
-        Keys, embeddings, and the fingerprint of the model.
+        Keys, and the embeddings with the fingerprint of their model.
 
     Raises:
         CheckpointError: if it is damaged or no such file.
@@ -82,8 +83,8 @@ def read_archive(path: str | Path) -> tuple[tuple[str, ...], Embedding, str]:
     if path.suffix == ".parquet":
         return _read_parquet(path)
     keys = tuple(member(path, "keys").tolist())
-    head = {name: member(path, name).item() for name in ("metric", "fusion", "constant")}
-    return keys, read_arrays(path, **head), str(member(path, "fingerprint"))
+    head = {name: member(path, name).item() for name in _HEAD}
+    return keys, read_arrays(path, **head)
 
 
 def _write_npz(file: BinaryIO, blocks: Sequence[Path], head: Mapping[str, Any]) -> None:
@@ -139,7 +140,7 @@ def _table(pa: Any, keys: Sequence[str], embedding: Embedding, head: Mapping[str
     return pa.table(columns).replace_schema_metadata({"resolute": json.dumps(told)})
 
 
-def _read_parquet(path: Path) -> tuple[tuple[str, ...], Embedding, str]:
+def _read_parquet(path: Path) -> tuple[tuple[str, ...], Embedding]:
     pa, parquet = _pyarrow()
     try:
         table = parquet.read_table(path)
@@ -168,11 +169,9 @@ def _read_parquet(path: Path) -> tuple[tuple[str, ...], Embedding, str]:
         norms=array("norms", streams),
         native_sizes=sizes,
         reliability=array("reliability"),
-        metric=head["metric"],
-        fusion=head["fusion"],
-        constant=head["constant"],
+        **{name: head[name] for name in _HEAD},
     )
-    return tuple(table["key"].to_pylist()), embedding, head["fingerprint"]
+    return tuple(table["key"].to_pylist()), embedding
 
 
 def _shape(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

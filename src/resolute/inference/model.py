@@ -92,8 +92,8 @@ class Model:
                 as a frame may show nobody.
 
         Returns:
-            N embeddings in the order of the images, with native sizes, and with reliability where
-            the model was calibrated.
+            N embeddings in the order of the images, with native sizes and the model's fingerprint,
+            and with reliability where the model was calibrated.
 
         Raises:
             DatasetError: if there is no image, or one cannot be read; the message says which.
@@ -122,13 +122,15 @@ class Model:
             batch_size: images per forward pass, at least 1.
 
         Returns:
-            Embeddings in the order of the pictures, with reliability where it was fitted.
+            Embeddings in the order of the pictures, with the model's fingerprint, and with
+            reliability where it was fitted.
         """
         fit = self.calibration.reliability if self.calibration is not None else None
         blank: list[bool] = []
         if fit is not None:
             pictures = _watched(pictures, blank)
         embedding = embed_pixels(self.method, pictures, batch_size=batch_size, device=self.device)
+        embedding = replace(embedding, fingerprint=self.fingerprint)
         if fit is None:
             return embedding
         reliability = fit(embedding)

@@ -3,6 +3,8 @@
 Letters: N images, T tracks, S streams, D embedding.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -74,12 +76,10 @@ def _pool_one(
     quality = np.einsum("n,ns->s", weights, shares)[None]
     best = int(np.argmax(weights))
     norms = None if images.norms is None else np.einsum("n,ns->s", weights, images.norms)[None]
-    return Embedding(
+    return replace(
+        images,
         vectors=vectors[None].astype(np.float32),
         quality=quality.astype(np.float32),
-        metric=images.metric,
-        fusion=images.fusion,
-        constant=images.constant,
         norms=None if norms is None else norms.astype(np.float32),
         native_sizes=None if images.native_sizes is None else images.native_sizes[[best]],
         reliability=None if images.reliability is None else images.reliability[[best]],

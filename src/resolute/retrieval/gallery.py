@@ -84,7 +84,7 @@ class Gallery:
         """
         gallery = cls(EmbeddedEngine.open(Path(folder), accelerator=accelerator))
         if fingerprint is not None:
-            gallery.check_model(fingerprint)
+            gallery.space.check_model(fingerprint)
         return gallery
 
     @property
@@ -114,22 +114,6 @@ class Gallery:
     ) -> None:
         self.close()
 
-    def check_model(self, fingerprint: str) -> None:
-        """Refuse a model other than the one the gallery was made with.
-
-        Args:
-            fingerprint: of the model.
-
-        Raises:
-            GalleryError: if it differs.
-        """
-        if fingerprint != self.space.fingerprint:
-            raise GalleryError(
-                f"gallery made by model {self.space.fingerprint[:12]!r}, got model "
-                f"{fingerprint[:12]!r}: their vectors cannot be compared; use the model the "
-                "gallery was made with, or index the images again"
-            )
-
     def lock(self) -> None:
         """Become the writer now rather than at the first writing call.
 
@@ -147,17 +131,14 @@ class Gallery:
         """
         self._engine.refresh()
 
-    def add(
-        self, items: Sequence[Item], embedding: Embedding, *, fingerprint: str | None = None
-    ) -> NDArray[np.int64]:
+    def add(self, items: Sequence[Item], embedding: Embedding) -> NDArray[np.int64]:
         """Store images; when this returns they survive any crash.
 
         All are stored or none. Vectors and weights are kept as they come, bit for bit.
 
         Args:
             items: N images with new, distinct keys.
-            embedding: their embeddings.
-            fingerprint: of the model that made them; None where the caller vouches for it.
+            embedding: their embeddings. Whoever gives one without a fingerprint vouches for it.
 
         Returns:
             Ids, ascending, shape (N,), int64; the order of adding decides between equal distances.
@@ -168,7 +149,7 @@ class Gallery:
             ProtocolError: if values are not finite, quality is negative, or zero in every stream
                 where the fusion needs one.
         """
-        self.space.check(embedding, fingerprint=fingerprint)
+        self.space.check(embedding)
         if len(items) != len(embedding):
             raise GalleryError(
                 f"add: expected as many items as embeddings, got {len(items)} and {len(embedding)}"
@@ -188,15 +169,13 @@ class Gallery:
         *,
         k: int = 10,
         where: Where | None = None,
-        fingerprint: str | None = None,
     ) -> list[Answer]:
         """Find the k nearest images of each query.
 
         Args:
-            query: embeddings of Q images.
+            query: embeddings of Q images. Whoever gives one without a fingerprint vouches for it.
             k: how many images to find, >= 1.
             where: which images may be found; None for any.
-            fingerprint: of the model that made the query; None where the caller vouches for it.
 
         Returns:
             One answer per query, in their order. Several images of one person are pooled before
@@ -208,7 +187,7 @@ class Gallery:
                 or query and image have no stream that both trust.
             ConfigError: if ``k`` is not positive.
         """
-        self.space.check(query, fingerprint=fingerprint)
+        self.space.check(query)
         if k < 1:
             raise ConfigError(f"k: expected at least 1, got {k}")
         self._check_values("query", query)

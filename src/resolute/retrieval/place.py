@@ -67,7 +67,7 @@ def open_gallery(
     url, name = _parted(str(place))
     gallery = Gallery(QdrantEngine.open(connect(url, api_key=api_key), name))
     if fingerprint is not None:
-        gallery.check_model(fingerprint)
+        gallery.space.check_model(fingerprint)
     return gallery
 
 

@@ -144,6 +144,7 @@ def recovered(space: VectorSpace, points: Sequence[Any]) -> Embedding:
         norms=gathered("norms", np.float32),
         native_sizes=gathered("size", np.int64),
         reliability=gathered("reliability", np.float32),
+        fingerprint=space.fingerprint,
     )
 
 

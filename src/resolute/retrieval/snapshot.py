@@ -256,6 +256,7 @@ class Snapshot:
             norms=_known(facts["norms"]),
             native_sizes=facts["size"].astype(np.int64) if facts["size"].all() else None,
             reliability=_known(facts["reliability"]),
+            fingerprint=space.fingerprint,
         )
 
     def stats(self, num_bytes: int) -> Stats:

@@ -65,18 +65,18 @@ class VectorSpace:
             raise ConfigError(f"constant: expected a share in 0..1, got {self.constant}")
 
     @classmethod
-    def of(cls, embedding: Embedding, *, fingerprint: str) -> "VectorSpace":
+    def of(cls, embedding: Embedding, *, fingerprint: str | None = None) -> "VectorSpace":
         """Take the space that an embedding lies in.
 
         Args:
             embedding: of any images of the model.
-            fingerprint: the model's.
+            fingerprint: the model's; None takes the embedding's own.
 
         Returns:
             The space.
         """
         return cls(
-            fingerprint=fingerprint,
+            fingerprint=embedding.fingerprint if fingerprint is None else fingerprint,
             num_streams=embedding.vectors.shape[1],
             dim=embedding.vectors.shape[2],
             metric=embedding.metric,
@@ -84,22 +84,33 @@ class VectorSpace:
             constant=float(embedding.constant),
         )
 
-    def check(self, embedding: Embedding, *, fingerprint: str | None = None) -> None:
+    def check_model(self, fingerprint: str) -> None:
+        """Refuse a model whose vectors lie in another space.
+
+        Args:
+            fingerprint: of the model.
+
+        Raises:
+            GalleryError: if it is not the one the gallery was made with.
+        """
+        if fingerprint != self.fingerprint:
+            raise GalleryError(
+                f"gallery made by model {self.fingerprint[:12]!r}, got model "
+                f"{fingerprint[:12]!r}: their vectors cannot be compared; use the model the "
+                "gallery was made with, or index the images again"
+            )
+
+    def check(self, embedding: Embedding) -> None:
         """Refuse an embedding of another space.
 
         Args:
-            embedding: query or new images.
-            fingerprint: of the model that made it; None where the caller vouches for it.
+            embedding: query or new images. Whoever gives one without a fingerprint vouches for it.
 
         Raises:
             GalleryError: if model, streams, numbers per stream, metric or fusion differ.
         """
-        if fingerprint is not None and fingerprint != self.fingerprint:
-            raise GalleryError(
-                f"gallery made by model {self.fingerprint[:12]!r}, got embeddings of model "
-                f"{fingerprint[:12]!r}: their vectors cannot be compared; use the model the "
-                "gallery was made with, or index the images again"
-            )
+        if embedding.fingerprint:
+            self.check_model(embedding.fingerprint)
         other = VectorSpace.of(embedding, fingerprint=self.fingerprint)
         for name in ("num_streams", "dim", "metric", "fusion", "constant"):
             ours, theirs = getattr(self, name), getattr(other, name)
