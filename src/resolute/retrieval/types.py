@@ -94,22 +94,25 @@ class VectorSpace:
             GalleryError: if it is not the one the gallery was made with.
         """
         if fingerprint != self.fingerprint:
+            named = f"model {self.fingerprint[:12]!r}"
+            made_by = named if self.fingerprint else "a model that it does not name"
             raise GalleryError(
-                f"gallery made by model {self.fingerprint[:12]!r}, got model "
-                f"{fingerprint[:12]!r}: their vectors cannot be compared; use the model the "
-                "gallery was made with, or index the images again"
+                f"gallery made by {made_by}, got model {fingerprint[:12]!r}: their vectors "
+                "cannot be compared; use the model the gallery was made with, or index the images "
+                "again"
             )
 
     def check(self, embedding: Embedding) -> None:
         """Refuse an embedding of another space.
 
         Args:
-            embedding: query or new images. Whoever gives one without a fingerprint vouches for it.
+            embedding: query or new images. Where it or the space has no fingerprint, the caller
+                vouches that one model made both.
 
         Raises:
             GalleryError: if model, streams, numbers per stream, metric or fusion differ.
         """
-        if embedding.fingerprint:
+        if embedding.fingerprint and self.fingerprint:
             self.check_model(embedding.fingerprint)
         other = VectorSpace.of(embedding, fingerprint=self.fingerprint)
         for name in ("num_streams", "dim", "metric", "fusion", "constant"):
