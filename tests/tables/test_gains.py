@@ -54,6 +54,8 @@ def test_gains_are_differences_of_the_cells_both_have(kept):
     # The controls' gap: 1 - 0.5 and 1 - 0.25.
     assert gain.gap.mean == pytest.approx((0.5 + 0.75) / 2)
     assert gain.share_of_gap == pytest.approx(0.375 / ((0.5 + 0.75) / 2))
+    # Undegraded queries gain nothing: all of it is a gain in resolution.
+    assert gain.beyond.mean == pytest.approx(gain.difference.mean)
 
 
 def test_nothing_is_gained_by_another_protocol(kept):
@@ -105,6 +107,24 @@ def test_a_share_is_given_of_a_gap_that_is_there(kept):
     row = dict(zip(grid.head, grid.rows[0], strict=True))
     assert row["share of it"] == "20 %"
     assert row["gap of the control"].startswith("+50.0 (+4")
+
+
+def test_what_undegraded_queries_gain_is_no_gain_in_resolution(kept):
+    results = [
+        cell(kept, "baseline", 0, [0.0, 0.0, 1.0, 1.0], hr=[0.0, 0.0, 1.0, 1.0]),
+        cell(kept, "baseline-twins", 0, [1.0, 1.0, 1.0, 1.0], hr=[1.0, 0.0, 1.0, 0.0]),
+    ]
+    (gain,) = gains(results)
+    # By person: 1 - 1, 1 - 0, 0 - 0, 0 - (-1).
+    assert gain.beyond.mean == pytest.approx((0 + 1 + 0 + 1) / 4)
+    grid = next(grid for grid in grids(results) if grid.title.startswith("What each part"))
+    assert dict(zip(grid.head, grid.rows[0], strict=True))["beyond HR queries"].startswith("+50.0")
+    assert gains(results, score="hr")[0].beyond is None
+    protocol_alone = replace(results[1], scores={"protocol": results[1].scores["protocol"]})
+    assert gains([results[0], protocol_alone])[0].beyond is None
+    fewer = replace(results[1].scores["hr"], per_identity=((0, 1.0), (1, 1.0), (2, 1.0)))
+    other = replace(results[1], scores={**results[1].scores, "hr": fewer})
+    assert gains([results[0], other])[0].beyond is None, "scores of other people"
 
 
 def test_gains_at_unseen_rates_are_a_table_of_their_own(kept):
@@ -253,3 +273,15 @@ def test_commands_of_one_table_become_one(kept):
 def test_markdown_of_a_grid():
     grid = Grid(title="T", head=("a", "b"), rows=(("1", "2"),), notes=("So.",))
     assert markdown(grid, level=3) == "### T\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nSo.\n"
+
+
+def test_rows_without_twins_are_named_beside_settings_of_twins(kept):
+    changed = {"loader__twin_range": [1.0, 8.0]}
+    results = [
+        cell(kept, "baseline", 0, [1.0, 0.0], **changed),
+        cell(kept, "baseline-twins", 0, [1.0, 0.0], **changed),
+    ]
+    scores, *_ = grids(results)
+    assert any("loader.twin_range=1.0,8.0" in note for note in scores.notes)
+    assert "Trained without twins, whatever their settings: `baseline`." in scores.notes
+    assert not any("without twins" in note for note in grids(results[1:])[0].notes)

@@ -56,6 +56,12 @@ def test_what_one_side_has_over_the_other(kept):
     assert found["claim"] == "no"  # one person of four: the interval reaches zero
     assert row(grid, "r=8")["gain"] == "+12.5"
     assert [r[0] for r in versus_grid(pairs, ["r=8"]).rows] == ["r=8"]
+    assert found["beyond HR queries"] == "–", "no undegraded queries were scored"
+    with_hr = [
+        tuple(replace(r, scores={**r.scores, "hr": r.scores["r=8"]}) for r in pair)
+        for pair in pairs
+    ]
+    assert row(versus_grid(with_hr))["beyond HR queries"].startswith("+12.5 (")
     told = unpaired(ours, theirs)
     assert told == "Left out, as one side alone has it: trial 7 seed 0."
     assert told in versus_grid(pairs, left_out=told).notes

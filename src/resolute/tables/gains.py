@@ -56,6 +56,8 @@ class Gain:
         difference: of the metric asked for, with both intervals.
         gap: of the same between HR and LR queries of the control, all that modules for resolution
             can win; None where HR queries were not scored, or are the score.
+        beyond: the difference less that of HR queries, person by person: what is closed of the gap.
+            None where either lacks HR queries, or they are the score.
         trained_in: numbers and device that the control was trained in, where they are not the
             row's; else empty.
     """
@@ -65,6 +67,7 @@ class Gain:
     part: str
     difference: Difference
     gap: Difference | None
+    beyond: Difference | None
     trained_in: str
 
     @property
@@ -141,13 +144,41 @@ def difference(
     theirs = [cell.scores[score_before] for cell in before]
     ours = [cell.scores[score_after] for cell in after]
     check_protocols(theirs, ours)
-    return paired_difference(
+    return _paired(
+        before,
         [_by_identity(cell, score_before, metric) for cell in before],
         [_by_identity(cell, score_after, metric) for cell in after],
-        streams=Streams(0),
-        halves=[place(cell)[0] for cell in before],
-        num_train=_num_train(before[0].measures),
     )
+
+
+def beyond_hr(
+    before: Sequence[Result], after: Sequence[Result], score: str, *, metric: Metric = "rank1"
+) -> Difference | None:
+    """Compare a gain with that of undegraded queries, which have nothing for resolution to win.
+
+    Args:
+        before: the cells to compare with.
+        after: cells of the same trials and seeds, in the same order.
+        score: which of their scores.
+        metric: of it.
+
+    Returns:
+        The gain of the score less the gain of ``hr``, person by person, with both intervals: how
+        much of the gap between both is closed, be it that HR queries lose [ours]. None where a
+        cell lacks ``hr`` or has it of other people, or it is the score.
+
+    Raises:
+        ProtocolError: if two cells of one place have other people or protocols, or a cell does not
+            keep the metric by person.
+    """
+    if score == "hr" or not all("hr" in cell.scores for cell in (*before, *after)):
+        return None
+    for name in (score, "hr"):
+        check_protocols([c.scores[name] for c in before], [c.scores[name] for c in after])
+    gaps = [[_less_hr(cell, score, metric) for cell in cells] for cells in (before, after)]
+    if not all(gap for side in gaps for gap in side):
+        return None
+    return _paired(before, *gaps)
 
 
 def _gain(
@@ -169,8 +200,30 @@ def _gain(
         part=part,
         difference=difference(controls, score, ours, score, metric=metric),
         gap=difference(controls, score, controls, "hr", metric=metric) if has_gap else None,
+        beyond=beyond_hr(controls, ours, score, metric=metric),
         trained_in="; ".join(others),
     )
+
+
+def _paired(
+    before: Sequence[Result],
+    theirs: Sequence[Mapping[int, float]],
+    ours: Sequence[Mapping[int, float]],
+) -> Difference:
+    return paired_difference(
+        theirs,
+        ours,
+        streams=Streams(0),
+        halves=[place(cell)[0] for cell in before],
+        num_train=_num_train(before[0].measures),
+    )
+
+
+def _less_hr(cell: Result, score: str, metric: Metric) -> dict[int, float]:
+    scored, undegraded = (_by_identity(cell, name, metric) for name in (score, "hr"))
+    if scored.keys() != undegraded.keys():
+        return {}
+    return {pid: scored[pid] - undegraded[pid] for pid in scored}
 
 
 def _by_identity(cell: Result, score: str, metric: Metric) -> dict[int, float]:

@@ -9,6 +9,7 @@ from resolute.evaluation.summary import Spread
 
 NOTHING = "–"
 METRICS: dict[Metric, str] = {"rank1": "Rank-1", "map": "mAP"}
+BEYOND = "beyond HR queries"
 DIFFERING = ("cells", "gain", "95 % over identities", "95 % corrected t", "same sign")
 
 
@@ -97,6 +98,17 @@ def differing(found: Difference) -> tuple[str, ...]:
         NOTHING if found.t_low is None else f"{signed(found.t_low)} to {signed(found.t_high)}",
         f"{100 * found.same_sign:.0f} %",
     )
+
+
+def interval(found: Difference | None) -> str:
+    """Word a difference with its interval over identities.
+
+    Args:
+        found: the difference; None where there is none.
+    """
+    if found is None:
+        return NOTHING
+    return f"{signed(found.mean)} ({signed(found.low)} to {signed(found.high)})"
 
 
 def claim(found: Difference) -> str:

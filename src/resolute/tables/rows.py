@@ -73,6 +73,14 @@ def rows_of(results: Sequence[Result]) -> tuple[Rows, tuple[str, ...]]:
         marked = [words for words in sets if words]
         marks |= {words: f" ({ascii_lowercase[i % 26]})" for i, words in enumerate(marked)}
         notes = [f"{marks[words].strip()} {words}." for words in marked]
+    twinless = {
+        r.method: None
+        for words, r in zip(changes, results, strict=True)
+        if "loader.twin_" in words and r.config["method"].get("twins") is False
+    }
+    if twinless:
+        names = ", ".join(f"`{row}`" for row in sorted(twinless))
+        notes.append(f"Trained without twins, whatever their settings: {names}.")
     rows: Rows = {}
     for result, words in zip(results, changes, strict=True):
         rows.setdefault(_key(result, words, marks.get(words, "")), []).append(result)

@@ -8,14 +8,15 @@ from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Spread, Summary
 from resolute.tables.gains import Gain, gains
 from resolute.tables.layout import (
+    BEYOND,
     DIFFERING,
     METRICS,
     NOTHING,
     Grid,
     claim,
     differing,
+    interval,
     percent,
-    signed,
 )
 from resolute.tables.rows import Rows, benchmark_of, rows_of
 from resolute.tables.scores import scores_grid
@@ -163,7 +164,7 @@ def _gains(rows: Rows, score: str, metric: Metric) -> Grid:
         for (start, changes), results in groups.items()
         for gain in gains(results, score=score, metric=metric)
     ]
-    gap = () if is_hr else ("gap of the control", "share of it")
+    gap = () if is_hr else ("gap of the control", "share of it", BEYOND)
     return Grid(
         title=f"What each part gives{where}, {METRICS[metric]} in points",
         head=("row", "against", "start", "part", *DIFFERING, *gap, "claim"),
@@ -173,19 +174,17 @@ def _gains(rows: Rows, score: str, metric: Metric) -> Grid:
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
             f"sign in {100 * SAME_SIGN:.0f} % of them: the interval knows neither other trials nor "
             "seeds. The gap is what the control gains when its queries are not degraded, with its "
-            "interval over identities: what modules for resolution could win. A row that gains as "
-            "much for undegraded queries has closed nothing of it. No share is given of a gap that "
-            "cannot be told from none. Behind "
-            "a control stands what it was trained in, where the row was trained in other numbers "
-            "or elsewhere.",
+            "interval over identities: what modules for resolution could win. No share is given of "
+            f"a gap that cannot be told from none. `{BEYOND}` is the gain less what undegraded "
+            "queries gain, person by person: what of the gap is closed, be it that undegraded "
+            "queries lose. Behind a control stands what it was trained in, where the row was trained "
+            "in other numbers or elsewhere.",
         )
         * is_first,
     )
 
 
-def _gap_cells(gain: Gain) -> tuple[str, str]:
-    """Word what could be won and the share of it that is."""
-    if gain.gap is None:
-        return NOTHING, NOTHING
-    gap = f"{signed(gain.gap.mean)} ({signed(gain.gap.low)} to {signed(gain.gap.high)})"
-    return gap, NOTHING if gain.share_of_gap is None else f"{100 * gain.share_of_gap:.0f} %"
+def _gap_cells(gain: Gain) -> tuple[str, str, str]:
+    """Word what could be won, the share of it that is, and what of it HR queries do not win."""
+    share = NOTHING if gain.share_of_gap is None else f"{100 * gain.share_of_gap:.0f} %"
+    return interval(gain.gap), share, interval(gain.beyond)

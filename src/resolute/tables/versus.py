@@ -8,8 +8,17 @@ from resolute.engine.settings import FREE, leaves
 from resolute.evaluation.paired import MIN_CELLS, SAME_SIGN
 from resolute.evaluation.report import Metric
 from resolute.evaluation.summary import Summary
-from resolute.tables.gains import difference, place
-from resolute.tables.layout import DIFFERING, METRICS, Grid, claim, differing, percent
+from resolute.tables.gains import beyond_hr, difference, place
+from resolute.tables.layout import (
+    BEYOND,
+    DIFFERING,
+    METRICS,
+    Grid,
+    claim,
+    differing,
+    interval,
+    percent,
+)
 from resolute.tables.rows import benchmark_of
 from resolute.tables.settings import OF_CELL
 
@@ -102,17 +111,19 @@ def versus_grid(
         gained = difference(theirs, name, ours, name, metric=metric)
         summaries = [Summary.of([r.scores[name] for r in side]) for side in (ours, theirs)]
         means = [s.ranks[1] if metric == "rank1" else s.mean_ap for s in summaries]
-        found.append((name, *map(percent, means), *differing(gained), claim(gained)))
+        beyond = interval(beyond_hr(theirs, ours, name, metric=metric))
+        found.append((name, *map(percent, means), *differing(gained), beyond, claim(gained)))
     return Grid(
         title=f"{benchmark_of(ours[0])}, {title}: {_name(ours)} over {_name(theirs)}",
-        head=("score", title, f"other's {title}", *DIFFERING, "claim"),
+        head=("score", title, f"other's {title}", *DIFFERING, BEYOND, "claim"),
         rows=tuple(found),
         notes=(
             f"They differ in: {'; '.join(_differences(*pairs[0])) or 'no setting'}.",
             *([left_out] if left_out else []),
             "95 % over identities: bootstrap over people, each with its differences in all trials "
             f"and seeds. A claim needs it to exclude zero, {MIN_CELLS} cells or more, and the same "
-            f"sign in {100 * SAME_SIGN:.0f} % of them.",
+            f"sign in {100 * SAME_SIGN:.0f} % of them. `{BEYOND}`: the gain less what undegraded "
+            "queries gain, person by person: what of the gap between both is closed.",
         ),
     )
 
