@@ -38,7 +38,7 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "       [--rows A,B] [--trials 0-4] [--seeds 0] [--section.field VALUE ...]"
     )
     parser.epilog = (
-        "table2: the variants of FTWA and their controls; table1: every method.\n"
+        "table2: the variants of FTWA and their controls; table1: every method, no ablation.\n"
         "A cell is method x data set x trial x seed. A finished cell is a JSON file under --out\n"
         "and is not run again; an interrupted one goes on. A finished cell made with other\n"
         "settings, start weights or records is named, not used. Several processes may fill one\n"

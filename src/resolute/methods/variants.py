@@ -44,6 +44,7 @@ TABLE1: tuple[str, ...] = (
     "rain",
     "cad-net",
     "ftwa",
+    "ftwa-plus",
 )
 
 

@@ -177,8 +177,8 @@ def _gains(rows: Rows, score: str, metric: Metric) -> Grid:
             "interval over identities: what modules for resolution could win. No share is given of "
             f"a gap that cannot be told from none. `{BEYOND}` is the gain less what undegraded "
             "queries gain, person by person: what of the gap is closed, be it that undegraded "
-            "queries lose. Behind a control stands what it was trained in, where the row was trained "
-            "in other numbers or elsewhere.",
+            "queries lose. Behind a control stands what it was trained in, where the row was "
+            "trained in other numbers or elsewhere.",
         )
         * is_first,
     )
