@@ -81,6 +81,10 @@ def test_overview_lists_every_verb(capsys):
         (["calibrate", "ftwa-drawn"], "expected a run folder, to write the calibration beside"),
         (["convert", "/nowhere.pth"], "/nowhere.pth"),
         (["convert", "/nowhere.pth", "--data", "viper"], "only an OpenVINO graph"),
+        (
+            ["convert", "/nowhere.pth", "--model.backbone", "osnet_x0_25", "--out", "/usr"],
+            "/usr: holds other files",
+        ),
         (["convert", "/nowhere.xml"], "/nowhere.xml: cannot be read"),
         (["convert", "/nowhere.xml", "--out", "run"], "name one that ends in .safetensors"),
         (["convert", "/nowhere.xml", "--model.height", "9"], "only settings of data"),

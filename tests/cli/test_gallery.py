@@ -13,6 +13,7 @@ from PIL import Image
 
 from resolute.core.errors import ConfigError
 from resolute.inference.indexing import camera_of
+from resolute.inference.load import load
 from resolute.inference.shipped import shipped_folder
 from resolute.retrieval.gallery import Gallery
 from resolute.retrieval.rows import facts_type
@@ -42,6 +43,24 @@ def whole(tmp_path_factory, model, crops):
     from resolute.cli import main as cli
 
     cli.main(["index", str(crops), *words, "--time-from-files", "--retention-days", "30"])
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, model, crops):
+    folder = tmp_path_factory.mktemp("plain") / "gallery"
+    from resolute.cli import main as cli
+
+    cli.main(["index", str(crops), "--model", model, "--out", str(folder), "--quiet"])
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, crops):
+    folder = tmp_path_factory.mktemp("fitted") / "gallery"
+    from resolute.cli import main as cli
+
+    cli.main(["index", str(crops), "--model", "ftwa-drawn", "--out", str(folder), "--quiet"])
     return str(folder)
 
 
@@ -264,6 +283,19 @@ def test_mistakes_are_one_line(capsys, model, crops, whole, tmp_path):
             ["search", whole, picture, "--model", model, "--camera", "nope"],
             "unknown camera 'nope': choose one of c1, c2",
         ),
+        (
+            ["search", whole, picture, "--model", model, "--min-reliability", "0.05"],
+            "no image of the gallery has a reliability; calibrate the model (resolute calibrate",
+        ),
+        (
+            ["gallery", "delete", whole, "--camera", "c1", "--camera", "nope", "--purge"],
+            "unknown camera 'nope': choose one of c1, c2",
+        ),
+        (
+            ["gallery", "delete", whole, "--camera", "c1", "--camera", "", "--purge"],
+            "--camera: expected the name of a camera, got ''; to delete images without a camera, "
+            "give their keys",
+        ),
         (["search", whole, picture, "--model", model, "-k", "0"], "k: expected at least 1"),
         (["search", "http://host", picture, "--model", model], "http://host:6333/collection"),
         (["index", str(crops), "--model", model, "--out", "x", "--camera-pattern", "("], "pattern"),
@@ -289,16 +321,94 @@ def test_mistakes_are_one_line(capsys, model, crops, whole, tmp_path):
         assert code == 2, words
         assert message in err
         assert err.count("\n") == 1
+    with Gallery.open(whole) as gallery:
+        assert gallery.stats().cameras == {"c1": 4, "c2": 4}
 
 
-def test_a_camera_is_asked_of_a_gallery_without_any(capsys, model, crops, tmp_path):
-    place, picture = str(tmp_path / "g"), str(crops / "day0" / "0001_c1s1_000000_00.png")
-    run(capsys, "index", str(crops), "--model", model, "--out", place, "--quiet")
-    words = ["search", place, picture, "--model", model]
+def test_a_camera_is_asked_of_a_gallery_without_any(capsys, model, crops, plain):
+    words = ["search", plain, str(crops / "day0" / "0001_c1s1_000000_00.png"), "--model", model]
+    refused = "camera 'c2': no image of the gallery has a camera; index with --camera-pattern"
     code, _, err = run(capsys, *words, "--not-camera", "c2")
-    assert code == 2
-    assert "camera 'c2': no image of the gallery has a camera; index with --camera-pattern" in err
+    assert (code, refused in err) == (2, True)
     assert "of 8 images" in run(capsys, *words, "--camera", "")[1]
+    code, _, err = run(capsys, "gallery", "delete", plain, "--camera", "c2", "--purge")
+    assert (code, refused in err) == (2, True)
+
+
+def test_an_empty_camera_erases_nothing(capsys, plain):
+    code, _, err = run(capsys, "gallery", "delete", plain, "--camera", "", "--purge")
+    assert code == 2
+    assert "to delete images without a camera, give their keys" in err
+    with Gallery.open(plain) as gallery:
+        assert len(gallery) == 8
+
+
+@pytest.mark.parametrize("option", ["--from", "--until"])
+def test_a_time_is_asked_of_a_gallery_without_any(capsys, model, crops, plain, option):
+    picture = str(crops / "day0" / "0001_c1s1_000000_00.png")
+    code, _, err = run(capsys, "search", plain, picture, "--model", model, option, "20260101")
+    assert code == 2
+    assert "no image of the gallery has a time; index into a new gallery with --time-from" in err
+
+
+def test_nothing_found_is_an_answer_where_the_condition_could_pass(
+    capsys, model, crops, fitted, tmp_path
+):
+    picture = str(crops / "day0" / "0001_c1s1_000000_00.png")
+    words = ["search", fitted, picture, "--model", "ftwa-drawn", "--min-reliability"]
+    code, out, err = run(capsys, *words, "1")
+    assert (code, "of 0 images, proven exact" in out) == (0, True), err
+    assert "of 8 images, proven exact" in run(capsys, *words, "0")[1]
+    # Of a gallery that was emptied nobody knows what its images had.
+    place = str(tmp_path / "g")
+    run(capsys, "index", str(crops), "--model", model, "--out", place, "--quiet")
+    with Gallery.open(place) as gallery:
+        gallery.delete(list(gallery.keys()))
+    for condition in (["--from", "20260101"], ["--min-reliability", "0.5"]):
+        code, out, err = run(capsys, "search", place, picture, "--model", model, *condition)
+        assert (code, "of 0 images, proven exact" in out) == (0, True), err
+
+
+def test_a_probability_names_its_prior_and_its_data(capsys, model, crops, whole, fitted):
+    picture = str(crops / "day0" / "0001_c1s1_000000_00.png")
+    words = ["search", fitted, picture, "--model", "ftwa-drawn"]
+    data = load("ftwa-drawn").calibration.data
+    assert f"\nprobability from a prior of 0.5; calibrated on {data}\n" in run(capsys, *words)[1]
+    out = run(capsys, *words, "--prior", "0.125")[1]
+    assert f"\nprobability from a prior of 0.125; calibrated on {data}\n" in out
+    for more, prior in (([], 0.5), (["--prior", "0.125"], 0.125)):
+        (found,) = json.loads(run(capsys, *words, *more, "--json")[1])
+        assert (found["prior"], found["calibrated_on"]) == (prior, data)
+    # A prior that is none is refused even where there is no hit to word.
+    code, _, err = run(capsys, *words, "--prior", "5", "--min-reliability", "1")
+    assert (code, "prior: expected a chance between 0 and 1, got 5" in err) == (2, True)
+    (found,) = json.loads(run(capsys, "search", whole, picture, "--model", model, "--json")[1])
+    assert (found["prior"], found["calibrated_on"]) == (None, "")
+
+
+def test_search_warns_of_a_query_as_compare_does(capsys, model, crops, whole, fitted, tmp_path):
+    good, dot = str(crops / "day0" / "0001_c1s1_000000_00.png"), str(tmp_path / "dot.png")
+    Image.fromarray(person(1)[:1, :1]).save(dot)
+    told = "too small to say: detail of 1 pixels of height, trained on people of 128"
+    words = ["--model", model]
+    out = run(capsys, "search", whole, good, dot, *words)[1]
+    assert out.count("warning: ") == 1
+    assert f"{dot}: of 8 images, proven exact\nwarning: {told}\n" in out
+    first, second = json.loads(run(capsys, "search", whole, good, dot, *words, "--json")[1])
+    assert (first["warnings"], second["warnings"]) == ([], [told])
+    assert (first["reliability"], second["reliability"]) == (None, None)
+    # Pooled, the best image speaks for the person.
+    together = ["--same-person", "--json"]
+    (pooled,) = json.loads(run(capsys, "search", whole, dot, good, *words, *together)[1])
+    assert pooled["warnings"] == []
+    words = ["--model", "ftwa-drawn"]
+    out = run(capsys, "search", fitted, dot, *words)[1]
+    assert "of 8 images, proven exact; reliability of the query 0.00\nwarning: too small" in out
+    first, second = json.loads(run(capsys, "search", fitted, good, dot, *words, "--json")[1])
+    kept = load("ftwa-drawn").embed([good, dot]).reliability.tolist()
+    assert [first["reliability"], second["reliability"]] == kept
+    (pooled,) = json.loads(run(capsys, "search", fitted, dot, good, *words, *together)[1])
+    assert pooled["reliability"] == kept[0]
 
 
 def test_expire_wants_a_retention(capsys, model, crops, tmp_path):

@@ -195,6 +195,9 @@ def test_errors_come_before_the_first_block():
         distance_rows(query, draw(2, 4, dim=6))
     with pytest.raises(ProtocolError, match="query of model 'a', gallery of model 'b'"):
         distance_rows(draw(1, 3, fingerprint="a"), draw(2, 4, fingerprint="b"))
+    names = ("osnet_x1_0_market1501", "osnet_x1_0_msmt17")  # one beginning
+    with pytest.raises(ProtocolError, match=r"'osnet_x1_0_market1501', .* 'osnet_x1_0_msmt17'"):
+        distance_rows(*(draw(seed, 3, fingerprint=name) for seed, name in enumerate(names)))
     assert distance_rows(draw(1, 3, fingerprint="a"), gallery), "of an unknown model: vouched for"
     with pytest.raises(ShapeError, match="equal S of at least 1"):
         distance_rows(draw(1, 3, streams=3), draw(2, 4))

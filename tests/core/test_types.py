@@ -82,6 +82,8 @@ def test_embedding_carries_its_optional_arrays():
     assert of_one.take(slice(0, 1)).fingerprint == "a"
     with pytest.raises(ProtocolError, match="parts of one model, got those of 'a', 'b'"):
         Embedding.concatenate([of_one, of_other])
+    with pytest.raises(ConfigError, match="fingerprint: expected text, empty where unknown, got 5"):
+        replace(bare, fingerprint=5)
     with pytest.raises(ShapeError, match="norms in all parts or in none"):
         Embedding.concatenate([full, bare])
     with pytest.raises(ShapeError, match="expected reliability"):

@@ -91,6 +91,8 @@ BROKEN = {
     "unknown metric 'cosine'": {"metric": "cosine"},
     "unknown fusion 'mid'": {"fusion": "mid"},
     r"constant: expected numbers of shape \(\)": {"constant": np.ones(2)},
+    r"fingerprint: expected one text, got \['a', 'b'\]": {"fingerprint": np.array(["a", "b"])},
+    r"fingerprint: expected one text, got \['7'\]": {"fingerprint": np.array(7)},
 }
 
 
@@ -115,6 +117,16 @@ def test_directions_of_any_length(tmp_path, scale, dtype):
     )
     found = load_features(path)[0].vectors[:, 0]
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, -1], [1, 1e-4]], rtol=1e-6)
+
+
+def test_files_of_our_own_need_only_labels(tmp_path):
+    """What `resolute embed` writes besides is passed over; one text per image is one text."""
+    extra = {"keys": np.array(list("abcdef")), "norms": np.ones((6, 1)), "reliability": np.ones(6)}
+    path = save(tmp_path / "q.npz", **extra, fingerprint=np.array(["abc"] * 6))
+    assert load_features(path)[0].fingerprint == "abc"
+    with pytest.raises(DatasetError) as failure:
+        load_features(save(tmp_path / "q.npz", kyes=extra["keys"]))
+    assert "not readable" not in str(failure.value), "it was read; a key is wrong"
 
 
 def test_vectors_left_as_they_are_have_to_fit(tmp_path):

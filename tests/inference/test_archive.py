@@ -442,3 +442,10 @@ def test_mistakes(model, crops, tmp_path):
     (tmp_path / "c.npz").write_bytes(b"no zip")
     with pytest.raises(CheckpointError, match="damaged"):
         read_archive(tmp_path / "c.npz")
+
+
+def test_a_folder_in_the_place_of_the_file_is_named_before_any_work(model, crops, tmp_path):
+    (tmp_path / "all.npz").mkdir()
+    with pytest.raises(ConfigError, match=r"all\.npz: is a folder; give the name of a file"):
+        embed_folder(model, crops, tmp_path / "all.npz", options=HOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.npz"]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,6 +214,8 @@ def test_probability_moves_with_the_prior_and_survives_the_file(tmp_path):
     calibration.write(tmp_path / "calibration.json")
     again = Calibration.read(tmp_path / "calibration.json")
     assert again == calibration
+    for fingerprint, fits in (("", True), ("f", True), ("of another model", False)):
+        assert calibration.fits(replace(embedding, fingerprint=fingerprint)) == fits
     assert np.array_equal(again.reliability(embedding), calibration.reliability(embedding))
     even = calibration.probability(1.0)
     rare = calibration.probability(1.0, prior=0.01)

@@ -221,6 +221,8 @@ def test_compare_warns_of_what_is_too_small_or_enlarged(model):
     assert found.b.effective_height < 40
     assert any("looks enlarged or blurred" in text for text in found.warnings)
     assert found.distance == pytest.approx(model.compare(blown_up, large).distance, abs=1e-5)
+    shared = {"a": large, "b": tiny}
+    assert compare(**shared, model="ftwa-drawn") == load("ftwa-drawn").compare(large, tiny)
     with pytest.raises(DatasetError, match="at least one image of each person"):
         model.compare([], large)
 

@@ -52,11 +52,14 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
             raise ConfigError(f"--{path}: only settings of the model can be given here")
 
     from resolute.engine.convert import convert
+    from resolute.engine.run import CONFIG_NAME
     from resolute.models.pretrained import recognise
 
     base = RunConfig() if "model.backbone" in changes else RunConfig(model=recognise(file))
     model = override(base, changes).model
     folder = options.out or Path("runs") / file.name.split(".")[0]
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG_NAME).exists():
+        raise ConfigError(f"{folder}: holds other files; name a folder of its own with --out")
     print(convert(file, folder, model=model))
     print(f"{folder}: untrained; score it with: resolute evaluate {folder} --data.root ROOT")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from resolute.cli.conditions import check_cameras
 from resolute.cli.overrides import parse
 from resolute.core.errors import ConfigError, GalleryError
 from resolute.inference.block import write_atomically, write_folder
@@ -86,6 +87,13 @@ def _delete(gallery: Gallery, options: argparse.Namespace) -> Found:
     if options.keys:
         count = gallery.delete(options.keys)
     else:
+        # As an unset variable of a shell gives it: it would mean all images without a camera.
+        if "" in options.camera:
+            raise ConfigError(
+                "--camera: expected the name of a camera, got ''; to delete images without a "
+                "camera, give their keys"
+            )
+        check_cameras(options.camera, gallery.stats())
         count = gallery.delete_where(Where(camera=options.camera))
     found: Found = {"deleted": count}
     if options.purge:

@@ -4,20 +4,23 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from resolute.cli.conditions import check_reliability, check_where
 from resolute.cli.overrides import parse
-from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError
 from resolute.core.moment import read_moment
-from resolute.retrieval.gallery import Gallery
-from resolute.retrieval.types import Answer, Hit, Where
+from resolute.retrieval.types import Answer, Where
 
 if TYPE_CHECKING:
     from resolute.inference.calibration import Calibration
+    from resolute.inference.compare import Look
+    from resolute.inference.inputs import Pixels
 
 
 def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
@@ -37,7 +40,8 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         "20261005, UTC where no zone is given, or are seconds since 1970. hr and lr are the\n"
         "distances of the two streams, share is the part of the hr stream in the fused one.\n"
         "Several queries are searched one by one; with --same-person they are pooled into one by\n"
-        "their reliability."
+        "their reliability. The probability starts from the prior: among N images one near 1/N is\n"
+        "honest. What speaks against trusting a query is printed as a warning."
     )
     add = parser.add_argument
     add("gallery", metavar="GALLERY", help="folder, or http://host:6333/collection")
@@ -65,8 +69,9 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
         min_reliability=options.min_reliability,
     )
 
-    from resolute.inference.compare import why_no_probability
+    from resolute.inference.compare import doubts_about, side_of, why_no_probability
     from resolute.inference.load import load
+    from resolute.inference.native import resolution_flags
     from resolute.inference.pooling import pool
     from resolute.retrieval.accelerator import FaissAccelerator
     from resolute.retrieval.place import open_gallery
@@ -77,51 +82,77 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     with open_gallery(
         options.gallery, fingerprint=model.fingerprint, accelerator=accelerator, api_key=key
     ) as gallery:
-        _check_cameras(gallery, where)
-        query = model.embed(options.queries, resolution=options.resolution)
-        names = options.queries
+        check_where(gallery, where)
+        (flag,) = resolution_flags(options.resolution, 1).tolist()
+        looks: list[Look] = []
+        query = model.embed_pixels(_looked(options.queries, flag, looks))
+        names, shown = options.queries, [[look] for look in looks]
         if options.same_person:
-            query, names = pool(query), [" + ".join(options.queries)]
+            query, names, shown = pool(query), [" + ".join(options.queries)], [looks]
         answers = gallery.search(query, k=options.k, where=where)
+        if where.min_reliability is not None and not answers[0].num_compared:
+            check_reliability(gallery)
     calibration = model.calibration
     if calibration is not None and not calibration.fits(query):
         print(why_no_probability(calibration, query), file=sys.stderr)
         calibration = None
-    found = [
-        _told(name, answer, calibration, options.prior)
-        for name, answer in zip(names, answers, strict=True)
-    ]
+    found = []
+    for i, answer in enumerate(answers):
+        side = side_of(shown[i], query.take(slice(i, i + 1)))
+        doubts = doubts_about(side, model.height_reference)
+        about = {"query": names[i], "reliability": side.reliability, "warnings": doubts}
+        found.append({**about, **_told(answer, calibration, options.prior)})
     if options.json:
         print(json.dumps(found, indent=1))
     else:
         for one in found:
-            print("\n".join(_lines(one, calibration)))
+            print("\n".join(_lines(one)))
     return 0
 
 
-def _told(
-    name: str, answer: Answer, calibration: "Calibration | None", prior: float | None
-) -> dict[str, Any]:
-    def worded(hit: Hit) -> dict[str, Any]:
-        chance = None
-        if calibration is not None:
-            chance = float(calibration.probability(hit.distance, prior=prior))
-        return {**asdict(hit), "probability": chance}
+def _looked(paths: Sequence[str], flag: int, looks: "list[Look]") -> "Iterator[tuple[Pixels, int]]":
+    """Decode the queries, and note of each what its pixels tell: not all are kept."""
+    from resolute.inference.compare import look_at
+    from resolute.inference.inputs import decoded
 
+    for pixels in decoded(paths):
+        looks.append(look_at(pixels))
+        yield pixels, flag
+
+
+def _told(answer: Answer, calibration: "Calibration | None", prior: float | None) -> dict[str, Any]:
+    chances: list[float | None] = [None] * len(answer.hits)
+    data = ""
+    if calibration is None:
+        prior = None
+    else:
+        prior = calibration.prior if prior is None else prior
+        distances = np.array([hit.distance for hit in answer.hits])
+        chances, data = calibration.probability(distances, prior=prior).tolist(), calibration.data
     return {
-        "query": name,
         "exact": answer.exact,
         "num_compared": answer.num_compared,
         "num_rescored": answer.num_rescored,
-        "hits": [worded(hit) for hit in answer.hits],
+        "prior": prior,
+        "calibrated_on": data,
+        "hits": [
+            {**asdict(hit), "probability": chance}
+            for hit, chance in zip(answer.hits, chances, strict=True)
+        ],
     }
 
 
-def _lines(found: dict[str, Any], calibration: "Calibration | None") -> list[str]:
+def _lines(found: dict[str, Any]) -> list[str]:
     proof = "proven exact" if found["exact"] else "not proven exact"
-    lines = [f"{found['query']}: of {found['num_compared']} images, {proof}"]
-    if calibration is not None:
-        lines.append(f"probability as calibrated on {calibration.data}")
+    head = f"{found['query']}: of {found['num_compared']} images, {proof}"
+    if found["reliability"] is not None:
+        head += f"; reliability of the query {found['reliability']:.2f}"
+    lines = [head, *(f"warning: {text}" for text in found["warnings"])]
+    if found["prior"] is not None:
+        lines.append(
+            f"probability from a prior of {found['prior']:g}; "
+            f"calibrated on {found['calibrated_on']}"
+        )
     lines.append("rank  distance  prob.  hr     lr     share  rel.  size     camera  time  key")
     for rank, hit in enumerate(found["hits"], start=1):
         streams = [*hit["stream_distances"], None][:2]
@@ -158,20 +189,3 @@ def _time(option: str, text: str) -> float | None:
         return read_moment(text) if text else None
     except ConfigError as error:
         raise ConfigError(f"{option}: {error}") from None
-
-
-def _check_cameras(gallery: Gallery, where: Where) -> None:
-    # A mistyped camera would exclude nothing, or all, and the list would look like an answer.
-    asked = [*where.camera, *where.not_camera]
-    if not asked:
-        return
-    known = list(gallery.stats().cameras)
-    for name in asked:
-        if name in known:
-            continue
-        if not any(known):
-            raise ConfigError(
-                f"camera {name!r}: no image of the gallery has a camera; index with "
-                "--camera-pattern, or leave the condition out"
-            )
-        raise ConfigError(unknown_name("camera", name, [one for one in known if one]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resolute.core.config import unknown_name
 from resolute.core.errors import ConfigError, ProtocolError, ShapeError
-from resolute.core.types import Embedding
+from resolute.core.types import Embedding, short_fingerprint
 
 FUSIONS = ("hr", "lr", "mean", "weighted", "query_weighted", "constant", "fused")
 METRICS = ("sqeuclidean", "euclidean")
@@ -60,8 +60,9 @@ def distance_rows(
     """
     if query.fingerprint and gallery.fingerprint and query.fingerprint != gallery.fingerprint:
         raise ProtocolError(
-            f"distance: query of model {query.fingerprint[:12]!r}, gallery of model "
-            f"{gallery.fingerprint[:12]!r}: their vectors cannot be compared; embed both with one"
+            f"distance: query of model {short_fingerprint(query.fingerprint)}, gallery of model "
+            f"{short_fingerprint(gallery.fingerprint)}: their vectors cannot be compared; embed "
+            "both with one"
         )
     fusion = _agreed("fusion", fusion, query.fusion, gallery.fusion, FUSIONS)
     metric = _agreed("metric", metric, query.metric, gallery.metric, METRICS)

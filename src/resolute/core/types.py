@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from resolute.core.errors import ConfigError, ProtocolError, ShapeError
 
+_DIGEST_LENGTH = 64  # of a sha256 in hexadecimal
+
 
 class Resolution(enum.Enum):
     """Which encoder an image belongs to. In MLR sets this comes from the view, never the size."""
@@ -164,6 +166,33 @@ class InputSpec:
             )
 
 
+def check_fingerprint(fingerprint: object) -> None:
+    """Refuse a fingerprint that is no text.
+
+    Args:
+        fingerprint: a model's; empty where unknown.
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    if not isinstance(fingerprint, str):
+        raise ConfigError(f"fingerprint: expected text, empty where unknown, got {fingerprint!r}")
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """Quote a fingerprint for a message.
+
+    Args:
+        fingerprint: a model's sha256, of which the beginning says enough, or a name.
+
+    Examples:
+        >>> short_fingerprint("0123456789abcdef" * 4), short_fingerprint("osnet_x1_0_msmt17")
+        ("'0123456789ab'", "'osnet_x1_0_msmt17'")
+    """
+    is_digest = len(fingerprint) == _DIGEST_LENGTH and set(fingerprint) <= set("0123456789abcdef")
+    return repr(fingerprint[:12] if is_digest else fingerprint[:_DIGEST_LENGTH])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
     """What a method says of N images, and how two of them are to be compared.
@@ -196,6 +225,7 @@ class Embedding:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
+        check_fingerprint(self.fingerprint)
         if self.vectors.ndim != 3 or self.quality.shape != self.vectors.shape[:2]:
             raise ShapeError(
                 "embedding: expected vectors (N, S, D) and quality (N, S), got "
@@ -241,7 +271,8 @@ class Embedding:
         if len(made_by) > 1:
             raise ProtocolError(
                 "embedding: expected parts of one model, got those of "
-                f"{', '.join(repr(name[:12]) for name in made_by)}"
+                f"{', '.join(map(short_fingerprint, made_by))}; give all parts one fingerprint if "
+                "one model made them"
             )
         joined: dict[str, Any] = {}
         for name in _PER_IMAGE:

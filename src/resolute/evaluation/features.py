@@ -22,6 +22,12 @@ VECTOR_KEYS = ("vectors", "features", "feats")
 LABEL_KEYS = ("pids", "camids", "rates", "heights")
 SETTING_KEYS = ("quality", "metric", "fusion", "constant", "fingerprint")
 
+# What `resolute embed` and `resolute gallery export` write besides, and no score needs.
+OTHER_KEYS = (
+    "keys", "ids", "cameras", "times", "added", "norms", "reliability", "native_sizes",
+    "num_streams", "dim",
+)  # fmt: skip
+
 Features = tuple[Embedding, Labels]
 
 # What readers raise of a damaged file; RuntimeError where a flipped bit asks for a password or for
@@ -36,7 +42,8 @@ def load_features(path: Path, *, normalise: bool = True) -> Features:
     Keys: ``vectors`` (or ``features``, ``feats``), shape (N, D) for one stream or (N, S, D);
     ``pids`` and ``camids``, shape (N,); and if present ``rates``, ``heights``, shape (N,),
     ``quality``, shape (N, S), ``metric``, ``fusion``, ``constant`` and ``fingerprint``, any text
-    that names the model: two sides of two models are refused.
+    that names the model: two sides of two models are refused. The keys that files of
+    ``resolute embed`` and ``resolute gallery export`` have besides are passed over.
 
     Args:
         path: the file. Nothing in it is executed: pickled arrays are refused.
@@ -51,7 +58,7 @@ def load_features(path: Path, *, normalise: bool = True) -> Features:
             unknown; if shapes do not fit or values are not finite, or too large for float32 and
             not normalised.
     """
-    arrays = _read_npz(path, (*VECTOR_KEYS, *LABEL_KEYS, *SETTING_KEYS))
+    arrays = _read_npz(path, (*VECTOR_KEYS, *LABEL_KEYS, *SETTING_KEYS), ignored=OTHER_KEYS)
     names = [key for key in VECTOR_KEYS if key in arrays]
     if len(names) != 1:
         found = ", ".join(arrays) or "nothing"
@@ -148,7 +155,9 @@ def load_query_gallery(*paths: Path, normalise: bool = True) -> tuple[Features, 
     return query, gallery
 
 
-def _read_npz(path: Path, known: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _read_npz(
+    path: Path, known: Sequence[str], *, ignored: Sequence[str]
+) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file")
     try:
@@ -157,9 +166,11 @@ def _read_npz(path: Path, known: Sequence[str]) -> dict[str, NDArray[Any]]:
             if isinstance(archive, np.ndarray):
                 raise DatasetError(f"{path}: expected .npz with named arrays, got one .npy array")
             for key in archive.files:  # before any is unpacked
-                if key not in known:
+                if key not in (*known, *ignored):
                     raise DatasetError(f"{path}: {unknown_name('key', key, list(known))}")
-            return {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in archive.files if key in known}
+    except DatasetError:
+        raise
     except _DAMAGED as error:
         raise DatasetError(
             f"{path}: not readable as .npz of plain numbers ({error}); write it with "
@@ -222,7 +233,15 @@ def _embedding(
             if settings[key] not in known:
                 raise DatasetError(f"{path}: {unknown_name(key, settings[key], list(known))}")
     if "fingerprint" in arrays:
-        settings["fingerprint"] = str(arrays["fingerprint"])
+        settings["fingerprint"] = _fingerprint(path, arrays["fingerprint"])
     if "constant" in arrays:
         settings["constant"] = float(_numbers(path, "constant", arrays["constant"], (), np.float64))
     return Embedding(vectors=vectors, quality=quality, **settings)
+
+
+def _fingerprint(path: Path, array: NDArray[Any]) -> str:
+    names = set(np.ravel(array).tolist())
+    (name,) = names if len(names) == 1 else (None,)
+    if not isinstance(name, str):
+        raise DatasetError(f"{path}: fingerprint: expected one text, got {sorted(map(str, names))}")
+    return name

@@ -193,8 +193,10 @@ class Calibration:
         """Tell whether distances of such embeddings are those that were fitted.
 
         Args:
-            compared: of the model that the calibration belongs to.
+            compared: of any model; those of no known one are taken for the calibration's.
         """
+        if compared.fingerprint not in ("", self.fingerprint):
+            return False
         if (compared.metric, compared.fusion) != (self.metric, self.fusion):
             return False
         return self.fusion != "constant" or compared.constant == self.constant

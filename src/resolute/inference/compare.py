@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resolute.core.distance import distance_matrix
-from resolute.core.types import Embedding
+from resolute.core.types import Embedding, short_fingerprint
 from resolute.inference.calibration import Calibration
 from resolute.inference.embed import Pixels
 from resolute.inference.native import effective_height
@@ -15,6 +15,19 @@ from resolute.retrieval.types import VectorSpace
 # that a model was trained on, nothing it says was ever tried [ours].
 _SMALLEST_SHARE = 4
 _RELIABLE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the pixels of one image tell of it.
+
+    Attributes:
+        native_size: (height, width) in pixels.
+        effective_height: lines that carry detail, in pixels.
+    """
+
+    native_size: tuple[int, int]
+    effective_height: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +97,14 @@ def compare_pixels(
     halves = (slice(num_first), slice(num_first, None))
     pooled = [pool(embedding.take(half)) for half in halves]
     distance = float(distance_matrix(*pooled)[0, 0])
-    described = [_side(p, e) for p, e in zip(sides, pooled, strict=True)]
+    described = [
+        side_of([look_at(pixels) for pixels in pictures], one)
+        for pictures, one in zip(sides, pooled, strict=True)
+    ]
     warnings = [
-        text
+        f"{name}: {text}"
         for name, side in zip("ab", described, strict=True)
-        for text in _warn(name, side, height_reference)
+        for text in doubts_about(side, height_reference)
     ]
     if calibration is not None and not calibration.fits(embedding):
         warnings.append(why_no_probability(calibration, embedding))
@@ -110,6 +126,68 @@ def compare_pixels(
     )
 
 
+def look_at(pixels: Pixels) -> Look:
+    """Take from an image what is told of it, so that the pixels need not be kept.
+
+    Args:
+        pixels: RGB, shape (H, W, 3), uint8.
+
+    Returns:
+        Size and detail.
+    """
+    height, width = pixels.shape[:2]
+    return Look(native_size=(height, width), effective_height=effective_height(pixels))
+
+
+def side_of(looks: Sequence[Look], pooled: Embedding) -> Side:
+    """Describe one person by all images that show them.
+
+    Args:
+        looks: one per image, at least one.
+        pooled: the one embedding of these images.
+
+    Returns:
+        The largest size, the most detail, and the reliability where it was fitted.
+    """
+    reliability = pooled.reliability
+    return Side(
+        num_images=len(looks),
+        native_size=max(look.native_size for look in looks),
+        effective_height=max(look.effective_height for look in looks),
+        reliability=None if reliability is None else float(reliability[0]),
+    )
+
+
+def doubts_about(side: Side, height_reference: float) -> list[str]:
+    """Word why not to trust what a model says of a person.
+
+    Args:
+        side: the person.
+        height_reference: median native height of the model's HR training images, in pixels.
+
+    Returns:
+        Warnings in plain words; empty when there is no reason.
+    """
+    height = side.native_size[0]
+    texts = []
+    if side.effective_height < height:
+        texts.append(
+            f"{height} pixels high, but with the detail of about "
+            f"{side.effective_height:.0f}: it looks enlarged or blurred"
+        )
+    if side.effective_height < height_reference / _SMALLEST_SHARE:
+        texts.append(
+            f"too small to say: detail of {side.effective_height:.0f} pixels of height, "
+            f"trained on people of {height_reference:.0f}"
+        )
+    elif side.reliability is not None and side.reliability < _RELIABLE:
+        texts.append(
+            "images like this found their person first in only "
+            f"{100 * side.reliability:.0f} of 100 cases"
+        )
+    return texts
+
+
 def why_no_probability(calibration: Calibration, compared: Embedding | VectorSpace) -> str:
     """Word why a calibration says nothing of distances that it does not fit.
 
@@ -117,6 +195,11 @@ def why_no_probability(calibration: Calibration, compared: Embedding | VectorSpa
         calibration: of the model.
         compared: by other distances than those that were fitted.
     """
+    if compared.fingerprint not in ("", calibration.fingerprint):
+        return (
+            f"no probability: calibrated for model {short_fingerprint(calibration.fingerprint)}, "
+            f"these are of model {short_fingerprint(compared.fingerprint)}"
+        )
     text = (
         f"no probability: calibrated for {_distance_of(calibration)} distances, these are "
         f"{_distance_of(compared)}"
@@ -129,35 +212,3 @@ def why_no_probability(calibration: Calibration, compared: Embedding | VectorSpa
 def _distance_of(source: Calibration | Embedding | VectorSpace) -> str:
     is_shared = source.fusion == "constant" and source.constant is not None
     return f"{source.fusion}{f' {source.constant:g}' if is_shared else ''} {source.metric}"
-
-
-def _side(pictures: Sequence[Pixels], embedding: Embedding) -> Side:
-    height, width = max(pixels.shape[:2] for pixels in pictures)
-    reliability = embedding.reliability
-    return Side(
-        num_images=len(pictures),
-        native_size=(height, width),
-        effective_height=max(effective_height(pixels) for pixels in pictures),
-        reliability=None if reliability is None else float(reliability[0]),
-    )
-
-
-def _warn(name: str, side: Side, height_reference: float) -> list[str]:
-    height = side.native_size[0]
-    texts = []
-    if side.effective_height < height:
-        texts.append(
-            f"{name}: {height} pixels high, but with the detail of about "
-            f"{side.effective_height:.0f}: it looks enlarged or blurred"
-        )
-    if side.effective_height < height_reference / _SMALLEST_SHARE:
-        texts.append(
-            f"{name}: too small to say: detail of {side.effective_height:.0f} pixels of height, "
-            f"trained on people of {height_reference:.0f}"
-        )
-    elif side.reliability is not None and side.reliability < _RELIABLE:
-        texts.append(
-            f"{name}: images like this found their person first in only "
-            f"{100 * side.reliability:.0f} of 100 cases"
-        )
-    return texts

@@ -39,10 +39,12 @@ def check_format(out: Path) -> None:
         out: the file.
 
     Raises:
-        ConfigError: if the suffix is unknown, or its package is not installed.
+        ConfigError: if the suffix is unknown, its package is not installed, or a folder lies there.
     """
     if out.suffix not in FORMATS:
         raise ConfigError(f"{out}: expected a name that ends in .npz or .parquet")
+    if out.is_dir():
+        raise ConfigError(f"{out}: is a folder; give the name of a file")
     if out.suffix == ".parquet":
         _pyarrow()
 

@@ -57,7 +57,7 @@ def compare(
     a: ImageLike | Sequence[ImageLike],
     b: ImageLike | Sequence[ImageLike],
     *,
-    model: Model,
+    model: Model | str | Path,
     resolution: ResolutionLike | None = None,
     prior: float | None = None,
 ) -> Comparison:
@@ -66,14 +66,16 @@ def compare(
     Args:
         a: image or images of one person.
         b: image or images of one person.
-        model: embeds, and brings its calibration.
+        model: embeds, and brings its calibration; or what :func:`load` takes, which loads it for
+            this one comparison.
         resolution: ``hr``, ``lr`` or ``auto`` for all images.
         prior: chance of one person before looking; None takes the calibration's.
 
     Returns:
         Distance, probability where it is known, sizes, and warnings.
     """
-    return model.compare(a, b, resolution=resolution, prior=prior)
+    loaded = model if isinstance(model, Model) else load(model)
+    return loaded.compare(a, b, resolution=resolution, prior=prior)
 
 
 def load(

@@ -4,14 +4,14 @@ Letters: N images, S streams (0 = HR space, 1 = LR space), D embedding.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 
 from resolute.core.config import unknown_name
 from resolute.core.distance import FUSIONS, METRICS
 from resolute.core.errors import ConfigError, GalleryError
-from resolute.core.types import Embedding
+from resolute.core.types import Embedding, check_fingerprint, short_fingerprint
 
 LONGEST_TEXT = 1024  # bytes of a key or camera name: names, not documents
 _SECONDS = "times are seconds since 1970, of a datetime its timestamp()"
@@ -51,6 +51,7 @@ class VectorSpace:
     constant: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fingerprint(self.fingerprint)
         if self.num_streams not in (1, 2) or self.dim < 1:
             raise ConfigError(
                 "vector space: expected 1 or 2 streams of at least 1 number, got "
@@ -94,25 +95,28 @@ class VectorSpace:
             GalleryError: if it is not the one the gallery was made with.
         """
         if fingerprint != self.fingerprint:
-            named = f"model {self.fingerprint[:12]!r}"
-            made_by = named if self.fingerprint else "a model that it does not name"
+            if not self.fingerprint:
+                raise GalleryError(
+                    f"gallery that names no model, got model {short_fingerprint(fingerprint)}: "
+                    "whether their vectors can be compared is not known; name the model when the "
+                    "gallery is made: VectorSpace.of(embedding, fingerprint=...)"
+                )
             raise GalleryError(
-                f"gallery made by {made_by}, got model {fingerprint[:12]!r}: their vectors "
-                "cannot be compared; use the model the gallery was made with, or index the images "
-                "again"
+                f"gallery made by model {short_fingerprint(self.fingerprint)}, got model "
+                f"{short_fingerprint(fingerprint)}: their vectors cannot be compared; use the "
+                "model the gallery was made with, or index the images again"
             )
 
     def check(self, embedding: Embedding) -> None:
         """Refuse an embedding of another space.
 
         Args:
-            embedding: query or new images. Where it or the space has no fingerprint, the caller
-                vouches that one model made both.
+            embedding: query or new images. Whoever gives one without a fingerprint vouches for it.
 
         Raises:
             GalleryError: if model, streams, numbers per stream, metric or fusion differ.
         """
-        if embedding.fingerprint and self.fingerprint:
+        if embedding.fingerprint:
             self.check_model(embedding.fingerprint)
         other = VectorSpace.of(embedding, fingerprint=self.fingerprint)
         for name in ("num_streams", "dim", "metric", "fusion", "constant"):
@@ -141,6 +145,8 @@ class Item:
 
     def __post_init__(self) -> None:
         for name, text in (("key", self.key), ("camera", self.camera)):
+            if not isinstance(text, str):
+                raise GalleryError(f"{name}: expected text, got {text!r}; write str({text!r})")
             size = len(text.encode("utf-8", "surrogatepass"))
             broken = any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in text)
             if size > LONGEST_TEXT or broken or (name == "key" and not text):
@@ -179,7 +185,11 @@ class Where:
     def __post_init__(self) -> None:
         for name in ("camera", "not_camera"):
             value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            names = tuple(value) if isinstance(value, Iterable) else (value,)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else names)
+            for camera in getattr(self, name):
+                if not isinstance(camera, str):
+                    raise ConfigError(f"where: expected {name} as text, got {camera!r}")
         for name in ("start", "end", "min_reliability"):
             value = getattr(self, name)
             if value is not None and not _is_finite(value):
