@@ -127,6 +127,125 @@ def test_bad_values_are_named(served, data):
     assert next(iter(data)) in response.json()["error"]["message"].replace(" ", "_")
 
 
+def test_fields_that_a_route_does_not_take_are_refused(served):
+    """Were they passed over, a filter would vanish and a purge not happen."""
+    image, key = images(drawn(1)), {"key": "cam0/0001.png"}
+    keys = {"keys": [key["key"]]}
+
+    def post(path, words, **request):
+        response = served.post(f"/v1/{path}", **request)
+        assert code(response) == (422, "bad_value")
+        assert response.json()["error"]["message"].startswith(words)
+
+    near = "unknown field 'not-camera': did you mean 'not_camera'?"
+    post("search", near, files=image, data={"not-camera": "cam1"})
+    post("search", near, data={**key, "not-camera": "cam1"})
+    post("search", near, files=image, params={"not-camera": "cam1"})
+    choose = "unknown field 'from': choose one of image, key, k, camera, not_camera, start, end"
+    post("search", choose, files=image, data={"from": "2030-01-01"})
+    post("search", "k: expected in the form, got in the URL", files=image, params={"k": 1})
+    post("search", "unknown field 'Camera': did you mean 'camera'?", data={**key, "Camera": "c"})
+    cam = "unknown field 'cam': did you mean 'camera'?"
+    post("add", cam, files=image, data={"key": "new", "cam": "c7"})
+    post(
+        "embed", "unknown field 'images': did you mean 'image'?", files=images(b"", field="images")
+    )
+    sides = images(drawn(1), field="a") + images(drawn(1), field="b")
+    post("compare", "unknown field 'c'", files=[*sides, *images(drawn(1), field="c")])
+    purged = "unknown field 'purged': did you mean 'purge'?"
+    post("delete", purged, json={**keys, "purged": True})
+    post("delete", "purge: expected in the JSON, got in the URL", json=keys, params={"purge": 1})
+    post("delete", "unknown field '" + "x" * 64 + "'", json={**keys, "x" * 10**5: 1})
+    assert len(served.desk.gallery) == 12
+    for path, name, words in [
+        ("images", "cameras", "did you mean 'camera'?"),
+        ("thumbnail", "keys", "did you mean 'key'?"),
+        ("audit", "limits", "did you mean 'limit'?"),
+        ("gallery", "camera", "this request takes no fields"),
+    ]:
+        response = served.get(f"/v1/{path}", params={name: "x"})
+        assert code(response) == (422, "bad_value")
+        assert response.json()["error"]["message"] == f"unknown field '{name}': {words}"
+    response = served.request("GET", "/v1/images", data={"camera": "cam1"})
+    assert code(response) == (422, "bad_value")
+    assert "in the URL, got a body" in response.json()["error"]["message"]
+
+
+def test_a_field_of_one_value_comes_once(served):
+    image, twice = images(drawn(1)), images(drawn(1), drawn(2))
+    json_twice = b'{"keys": ["cam0/0001.png"], "purge": true, "purge": false}'
+    kind = {"Content-Type": "application/json"}
+    for response, words in [
+        (served.post("/v1/add", files=twice, data={"key": "new"}), "image: expected one value"),
+        (search(served, drawn(1), k=["1", "2"]), "k: expected one value"),
+        (served.post("/v1/search?k=1", files=image), "k: expected in the form"),
+        (served.get("/v1/images?start=1&start=2"), "start: expected one value"),
+        (served.get("/v1/thumbnail?key=a&key=b"), "key: expected one value"),
+        (served.post("/v1/delete", content=json_twice, headers=kind), "expected each name"),
+    ]:
+        assert code(response) == (422, "bad_value")
+        assert response.json()["error"]["message"].startswith(words)
+    assert len(served.desk.gallery) == 12
+    both = {"camera": ["cam0", "cam1"]}
+    assert search(served, drawn(1), drawn(1, 1), **both).json()["num_compared"] == 12
+    assert search(served, drawn(1), not_camera=["cam0", "cam1"]).json()["hits"] == []
+    assert len(served.get("/v1/images", params=both).json()["images"]) == 12
+    data = {"key": ["cam0/0001.png", "cam1/0001.png"]}
+    assert served.post("/v1/search", data=data).json()["num_query_images"] == 2
+    sides = [*images(drawn(1), drawn(1, 1), field="a"), *images(drawn(2), field="b")]
+    assert served.post("/v1/compare", files=sides).json()["a"]["num_images"] == 2
+
+
+def test_slips_with_curl_are_answered_in_words_of_our_own(served):
+    def post(path, **request):
+        response = served.post(f"/v1/{path}", **request)
+        assert not re.search("input|instance|class|pydantic|decode", response.text)
+        return code(response), response.json()["error"]["message"]
+
+    bad = (422, "bad_value")
+    file = "expected a file, got text; with curl write -F {0}=@query.png"
+    for path in ("search", "embed"):
+        told = post(path, data={"image": "query.png"})
+        assert told == (bad, "image: " + file.format("image"))
+    one = {"image": "query.png", "key": "new"}
+    assert post("add", data=one) == (bad, "image: " + file.format("image"))
+    text = "key: expected text, got a file; with curl write -F key=TEXT, without @"
+    assert post("search", files=images(drawn(1), field="key")) == (bad, text)
+    refused, message = post("delete", data={"keys": "cam0/0001.png"})
+    assert refused == (415, "unsupported_type")
+    assert "-H 'Content-Type: application/json'" in message
+    kind = {"Content-Type": "application/json"}
+    wanted = "expected a JSON object with keys, purge, got "
+    for content, words in [
+        (b"{bad", "text that goes wrong at character 2; names and texts stand in double quotes"),
+        (b'{"keys": ["a"', "text that goes wrong at character 14;"),
+        (b"", "nothing"),
+        (b'["cam0/0001.png"]', "no object; it stands in curly brackets"),
+        (b"\xff\xfe\xfd", "what cannot be read as JSON"),
+        (b"[" * 10**6, "what cannot be read as JSON"),
+    ]:
+        refused, message = post("delete", content=content, headers=kind)
+        assert refused == bad
+        assert message.startswith(wanted + words)
+    late = {"key": "late", "time": "2099-01-01"}
+    refused, message = post("add", files=images(drawn(1)), data=late)
+    assert refused == bad
+    assert "got '2099-01-01', which lies in the future" in message
+    assert len(served.desk.gallery) == 12
+
+
+def test_a_damaged_form_is_refused_in_words(served):
+    nameless = b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--"
+    for kind, content in [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=x", b"no form"),
+        ("multipart/form-data; boundary=x", nameless),
+    ]:
+        response = served.post("/v1/search", content=content, headers={"Content-Type": kind})
+        assert code(response) == (400, "bad_request")
+        assert response.json()["error"]["message"].startswith("form: ")
+
+
 def test_bad_images_are_refused_in_words(tmp_path, model):
     whole = encoded(noise(60, 30))
     with Served(fill(tmp_path / "gallery", model), model, max_pixels=50_000) as client:
@@ -593,5 +712,6 @@ def test_openapi_describes_every_route(served):
     for name, schema in schemas.items():
         if name.endswith(("Reply", "Request")):
             assert all("description" in field for field in schema["properties"].values()), name
+    assert schemas["DeleteRequest"]["additionalProperties"] is False
     search_form = schemas["Body_search_v1_search_post"]["properties"]
     assert {"image", "key", "k", "not_camera"} <= set(search_form)

@@ -85,8 +85,7 @@ def test_search_filter_detail_delete(page_served, open_page):
     assert "cam0" in first
     assert "%" in first
     assert "143 × 59 px" in first
-    tab.wait_for_selector(".hit img")
-    assert tab.evaluate("document.querySelector('.hit img').naturalWidth") > 0
+    until(tab, "document.querySelector('.hit img')?.naturalWidth > 0")
     # Filter: the same camera is left out.
     tab.select_option("#not-camera", "cam0")
     wait_for_status(tab, "6 ranked candidates of 6")

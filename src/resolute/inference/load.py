@@ -229,7 +229,8 @@ def read_calibration(folder: Path, fingerprint: str) -> Calibration | None:
     if calibration.fingerprint != fingerprint:
         raise CheckpointError(
             f"{path}: fitted for another model ({calibration.fingerprint[:12]}, this one is "
-            f"{fingerprint[:12]}); fit it again (resolute calibrate RUN) or remove the file"
+            f"{fingerprint[:12]}) or another exported file beside it; where it should be this "
+            "one's, calibrate the run and export it again"
         )
     return calibration
 

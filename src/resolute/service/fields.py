@@ -105,7 +105,11 @@ def item_of(key: str, camera: str, time: str) -> Item:
     taken = time_of("time", time)
     # A day for clocks and zones that differ.
     if taken is not None and taken > clock.time() + DAY_S:
-        raise Problem(422, "bad_value", f"time: expected when the image was taken, got {time!r}")
+        raise Problem(
+            422, "bad_value",
+            f"time: expected when the image was taken, got {time!r}, which lies in the future; "
+            "correct the date",
+        )  # fmt: skip
     try:
         return Item(key=key, camera=camera, time=taken)
     except GalleryError as error:

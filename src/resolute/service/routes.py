@@ -23,7 +23,7 @@ from resolute.service.schemas import (
     ImagesReply,
     SearchReply,
 )
-from resolute.service.uploads import form_route
+from resolute.service.uploads import strict_route
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -56,7 +56,7 @@ def api_router(desk: Desk) -> "APIRouter":
 
     config = desk.config
     router = APIRouter(
-        route_class=form_route(max_files=config.max_images, max_bytes=config.max_bytes),
+        route_class=strict_route(max_files=config.max_images, max_bytes=config.max_bytes),
         responses=_REFUSALS,
     )
     for add in (_add_embed, _add_compare, _add_search, _add_add, _add_delete, _add_reads):

@@ -4,7 +4,7 @@ Letters: N images, S streams (0 = HR space, 1 = LR space), D embedding.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +179,9 @@ class DeleteRequest:
         keys: names of the images.
         purge: erase the bytes now; else this happens within the hour.
     """
+
+    # For the OpenAPI; the route has refused other names before.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     keys: list[str]
     purge: bool = False
