@@ -129,9 +129,10 @@ def _run(words: Sequence[str]) -> int:
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
         fail(unknown_name("command", verb, list(VERBS)) + " (resolute --help lists all)")
+    told = logging.StreamHandler(sys.stderr)
     # What other libraries tell below a warning is for their makers.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("resolute").setLevel(logging.INFO)
+    told.addFilter(lambda r: r.name.startswith("resolute") or r.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[told])
     wait_briefly(os.environ)
     module = importlib.import_module(f"resolute.cli.{verb}")
     parser = Parser(prog=f"resolute {verb}", description=VERBS[verb], allow_abbrev=False)
